@@ -1,0 +1,122 @@
+"""The promises between rooms. Whoever keeps one can stand wherever it is asked for.
+
+Each has one suite in `tests/contracts/`, run against every implementation.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from acore_bot.messages import (
+    ChatRequest,
+    ConversationSummary,
+    Delta,
+    End,
+    IncomingCommand,
+    IncomingMessage,
+    Message,
+    ModelInfo,
+)
+
+
+class ChatModel(Protocol):
+    """Answers a request as a stream."""
+
+    def stream(
+        self, request: ChatRequest
+    ) -> AbstractAsyncContextManager[AsyncIterator[Delta | End]]:
+        """Open a stream of deltas that closes with exactly one `End`.
+
+        Leaving the block, for whatever reason, stops the work upstream. A stream that ends without
+        a finish reason ends as `truncated`. Raises `ModelError`, on entry or while iterating.
+        """
+        ...
+
+    async def describe(self, model: str) -> ModelInfo:
+        """Tell what is known of a model, asking its server if need be. Raises `ModelError`."""
+        ...
+
+
+class Provider(ChatModel, Protocol):
+    """Who serves models. It names them without the provider's own name in front."""
+
+    async def list_models(self) -> tuple[str, ...]:
+        """Name the models that can be asked, reaching the server. Raises `ModelError`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections and processes. May be called more than once."""
+        ...
+
+
+class History(Protocol):
+    """Keeps what was said. It is a tree: each message knows its parent."""
+
+    async def recent(self, conversation: str, limit: int) -> tuple[Message, ...]:
+        """Return the newest `limit` messages of a conversation, oldest first."""
+        ...
+
+    async def chain(self, message_id: int, limit: int) -> tuple[Message, ...]:
+        """Return a message and what it continues, along the parents, at most `limit`, oldest first.
+
+        Empty if there is no such message.
+        """
+        ...
+
+    async def append(self, messages: Sequence[Message]) -> None:
+        """Store messages, all or none; return when they would survive `kill -9`.
+
+        Raises `DuplicateMessage` if one of the ids is stored already.
+        """
+        ...
+
+    async def edit(self, message_id: int, text: str) -> bool:
+        """Replace a message's text. False if there is no such message."""
+        ...
+
+    async def delete(self, message_id: int) -> bool:
+        """Remove a message; what continued it continues its parent. False if there is none."""
+        ...
+
+    async def clear(self, conversation: str) -> int:
+        """Remove a whole conversation. Return how many messages it had."""
+        ...
+
+    async def conversations(self) -> tuple[ConversationSummary, ...]:
+        """List the conversations, the most recently used first."""
+        ...
+
+
+class ReplyTarget(Protocol):
+    """Where an answer becomes visible."""
+
+    def typing(self) -> AbstractAsyncContextManager[None]:
+        """Show that an answer is being prepared, until the block is left."""
+        ...
+
+    async def post(self, text: str, *, final: bool = False) -> int:
+        """Show a new message and return its id. `final` promises that no edit follows."""
+        ...
+
+    async def edit(self, message_id: int, text: str, *, final: bool = False) -> None:
+        """Show other text in a message; return when the next edit is allowed, at once if final."""
+        ...
+
+
+class Handler(Protocol):
+    """What a front end hands its messages to: the core, seen from outside."""
+
+    async def __call__(
+        self, incoming: IncomingMessage | IncomingCommand, target: ReplyTarget
+    ) -> None:
+        """Do everything that one message calls for. Cancelling stops its answer, keeps what was
+        said and marks it. Errors are told to the person through `target`, not raised."""
+        ...
+
+
+class Frontend(Protocol):
+    """Where people are."""
+
+    async def run(self, handler: Handler) -> None:
+        """Serve until told to stop; let no message vanish in silence."""
+        ...

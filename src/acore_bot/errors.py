@@ -1,0 +1,197 @@
+"""Everything that can go wrong, each with a sentence for the person who meets it.
+
+    AcoreError
+    ├── ConfigurationError        the settings are wrong                         exit code 2
+    │   ├── UnknownPlugin         no provider or front end of that name
+    │   └── MissingExtra          a package that this choice needs is absent
+    ├── NotFound                  a persona, command or conversation by that name
+    ├── HistoryError              the store cannot do what was asked
+    │   ├── DuplicateMessage      a message of that id is stored already
+    │   └── HistoryUnusable       the file is corrupt, too new, foreign or read-only
+    └── ModelError                a model gave no answer, or not a whole one
+        ├── RateLimited           asked too often                                retry
+        ├── Overloaded            the server is busy                             retry
+        ├── Unavailable           refused, reset, or a gateway's error           retry
+        ├── TimedOut              no headers, no bytes or no text for too long   retry
+        ├── BrokenStream          the stream turned to nonsense, or to an error  retry
+        ├── TooLong               the prompt exceeds the model's context         tell
+        ├── BadRequest            the server does not accept the request         tell
+        ├── Blocked               a content filter refused                       tell
+        ├── AuthFailed            the key is wrong or may not do this            stop
+        ├── NoCredit              the account has no money left                  stop
+        └── ModelNotFound         the server has no such model                   stop
+
+`action` says what helps: asking again (retry), telling the person who asked (tell), or the owner's
+hand (stop). Foreign exceptions are translated at one border per provider; raw text of a server
+stays in `detail`, which goes to the log and never to a person.
+"""
+
+from typing import ClassVar, Literal, TypeAlias
+
+Action: TypeAlias = Literal["retry", "tell", "stop"]
+
+
+class AcoreError(Exception):
+    """The root. `sentence` is fit to be shown to anyone; `remedy` says what would help."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, sentence: str, *, remedy: str = "") -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.sentence} {self.remedy}".strip()
+
+
+class ConfigurationError(AcoreError):
+    """The settings are wrong. The sentence names the file or variable, the key and the value."""
+
+    exit_code = 2
+
+
+class UnknownPlugin(ConfigurationError):
+    """No provider or front end has that name."""
+
+
+class MissingExtra(ConfigurationError):
+    """A chosen provider or front end needs a package that is not installed."""
+
+
+class NotFound(AcoreError):
+    """Nothing has the name that was given: a persona, a command, a conversation."""
+
+
+class HistoryError(AcoreError):
+    """The store could not do what was asked; nothing was half-written."""
+
+
+class DuplicateMessage(HistoryError):
+    """A message of that id is stored already."""
+
+
+class HistoryUnusable(HistoryError):
+    """The database file cannot serve: corrupt, from a newer version, foreign, or read-only.
+
+    It is never overwritten. The sentence names the file.
+    """
+
+
+class ModelError(AcoreError):
+    """A model gave no answer, or not a whole one.
+
+    `kind` is the stable word of the class for logs and counters. `provider` and `model` say who
+    failed. `detail` is what the server said, bounded, for the log only.
+    """
+
+    kind: ClassVar[str]
+    action: ClassVar[Action]
+    meaning: ClassVar[str]  # the sentence, with {who} for provider and model
+
+    def __init__(
+        self,
+        *,
+        provider: str = "",
+        model: str = "",
+        detail: str = "",
+        remedy: str = "",
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        who = f"{provider}/{model}" if model else provider or "the model"
+        super().__init__(self.meaning.format(who=who), remedy=remedy)
+        self.provider = provider
+        self.model = model
+        self.detail = detail[:500]
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RateLimited(ModelError):
+    """HTTP 429 or its like. `retry_after_seconds` is what the server asked for, if it did."""
+
+    kind, action = "rate_limited", "retry"
+    meaning = "{who} is asked too often just now."
+
+
+class Overloaded(ModelError):
+    """HTTP 503, 529 or a full queue."""
+
+    kind, action = "overloaded", "retry"
+    meaning = "{who} is busy just now."
+
+
+class Unavailable(ModelError):
+    """Connection refused or reset before an answer began, HTTP 500, 502, 504, 524, or HTML."""
+
+    kind, action = "unavailable", "retry"
+    meaning = "{who} cannot be reached."
+
+
+class TimedOut(ModelError):
+    """Nothing came for longer than one of the time limits allows."""
+
+    kind, action = "timeout", "retry"
+    meaning = "{who} took too long."
+
+
+class BrokenStream(ModelError):
+    """The stream held bytes that no protocol allows, or an error that names no better class."""
+
+    kind, action = "broken_stream", "retry"
+    meaning = "The answer of {who} broke off."
+
+
+class TooLong(ModelError):
+    """The prompt does not fit. The two counts are the server's own, where it tells them."""
+
+    kind, action = "too_long", "tell"
+    meaning = "The message is too long for {who}."
+
+    def __init__(
+        self,
+        *,
+        prompt_tokens: int | None = None,
+        context_tokens: int | None = None,
+        provider: str = "",
+        model: str = "",
+        detail: str = "",
+        remedy: str = "Make it shorter, or choose a model with a larger context.",
+    ) -> None:
+        super().__init__(provider=provider, model=model, detail=detail, remedy=remedy)
+        self.prompt_tokens = prompt_tokens
+        self.context_tokens = context_tokens
+
+
+class BadRequest(ModelError):
+    """HTTP 400 or 422, or an ability that the model does not have."""
+
+    kind, action = "bad_request", "tell"
+    meaning = "{who} did not accept the request."
+
+
+class Blocked(ModelError):
+    """A content policy refused the prompt."""
+
+    kind, action = "blocked", "tell"
+    meaning = "The content filter of {who} refused to answer this."
+
+
+class AuthFailed(ModelError):
+    """HTTP 401 or 403."""
+
+    kind, action = "auth", "stop"
+    meaning = "{who} does not accept our key."
+
+
+class NoCredit(ModelError):
+    """HTTP 402."""
+
+    kind, action = "no_credit", "stop"
+    meaning = "The account at {who} has no credit left."
+
+
+class ModelNotFound(ModelError):
+    """HTTP 404 for the model."""
+
+    kind, action = "not_found", "stop"
+    meaning = "{who} does not exist there."

@@ -1,0 +1,1 @@
+"""Where people are: one front end each, reached by name through `plugins`."""

@@ -1,0 +1,1 @@
+"""Coats for any chat model: each has the shape of what it covers."""

@@ -1,0 +1,164 @@
+"""Values that cross rooms: what people say, what a model is asked, and what it answers.
+
+All are frozen, compare by content and know nobody. They are msgspec structs rather than
+dataclasses because a streamed answer makes hundreds of them: a frozen struct costs about a
+quarter of a frozen dataclass to create, and encodes to JSON as it is.
+"""
+
+import itertools
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+Role: TypeAlias = Literal["system", "user", "assistant"]
+
+FinishReason: TypeAlias = Literal[
+    "stop",  # the model had said all it wanted
+    "length",  # the token limit was reached
+    "tool_calls",  # the model asks for tools to be run
+    "filtered",  # the provider's content filter cut the answer
+    "truncated",  # the stream ended without saying why: never a complete answer
+    "cancelled",  # we left before the end
+]
+
+Ability: TypeAlias = Literal["vision", "tools", "thinking"]
+
+
+class Author(Struct, frozen=True):
+    """Who said something. `id` is unique within a front end; `name` is for display only."""
+
+    id: str
+    name: str
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """Something that was said and stored.
+
+    `id` is a snowflake (see `SnowflakeSequence`), so ids order messages by time. `parent_id` is
+    the message that this one continues or answers. `finish_reason` and `model` (written
+    `provider/model`) are set for answers only.
+    """
+
+    id: int
+    conversation: str
+    role: Role
+    author: Author
+    text: str
+    created_at: datetime  # in UTC
+    parent_id: int | None = None
+    finish_reason: FinishReason | None = None
+    model: str | None = None
+
+
+class IncomingMessage(Struct, frozen=True, kw_only=True):
+    """What a front end hears: a message that may deserve an answer.
+
+    `reply_to` is the id of the message that it replies to, if it does so explicitly.
+    `is_private` says that one person alone speaks with the bot in this conversation.
+    """
+
+    id: int
+    conversation: str
+    author: Author
+    text: str
+    created_at: datetime  # in UTC
+    reply_to: int | None = None
+    is_private: bool = False
+
+
+class IncomingCommand(Struct, frozen=True, kw_only=True):
+    """What a front end hears: a command such as `/reset`, without its slash."""
+
+    conversation: str
+    author: Author
+    name: str
+    argument: str = ""
+
+
+class ChatMessage(Struct, frozen=True):
+    """One message as the model sees it."""
+
+    role: Role
+    text: str
+
+
+class ChatRequest(Struct, frozen=True, kw_only=True):
+    """Everything that decides an answer. `model` is written `provider/model` until a provider
+    receives it, which sees its own part only. `max_tokens` bounds the answer, always."""
+
+    model: str
+    messages: tuple[ChatMessage, ...]
+    max_tokens: int
+    temperature: float | None = None
+    seed: int | None = None
+
+
+class Delta(Struct, frozen=True):
+    """A piece of a streamed answer: text, or the reasoning that led to it, never empty."""
+
+    text: str = ""
+    reasoning: str = ""
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """What an answer took. `prompt_tokens` includes `cached_tokens`, which the server did not have
+    to read anew; `cost` is in US dollars where the provider tells it."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int | None = None
+    cost: Decimal | None = None
+
+
+class End(Struct, frozen=True, kw_only=True):
+    """The last piece of every stream. `model` is who really answered, which may differ from who was
+    asked; `response_id` is the provider's name for this answer, if it has one."""
+
+    finish_reason: FinishReason
+    usage: Usage | None = None
+    provider: str = ""
+    model: str = ""
+    response_id: str = ""
+
+
+class ModelInfo(Struct, frozen=True, kw_only=True):
+    """What a provider knows of a model. `context_tokens` is the window in force for one request,
+    prompt and answer together, or None where the server does not tell."""
+
+    context_tokens: int | None = None
+    abilities: frozenset[Ability] = frozenset()
+
+
+class ConversationSummary(Struct, frozen=True, kw_only=True):
+    """A line of the list of conversations. `last_at` is in UTC."""
+
+    conversation: str
+    messages: int
+    last_at: datetime
+
+
+class SnowflakeSequence:
+    """Makes ids that order by time, shaped as Discord's are: 42 bits of milliseconds since 2015,
+    then 22 bits that differ.
+
+    So ids made here and ids that Discord made sort together. `clock` returns seconds since 1970.
+    """
+
+    EPOCH_MILLISECONDS = 1_420_070_400_000  # Discord's, in its developer reference
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._last = 0
+        # Two processes that write to one store must not meet: each starts at a random place.
+        self._salt = itertools.count(secrets.randbits(22))
+
+    def next(self) -> int:
+        """Return an id greater than each one before it."""
+        milliseconds = int(self._clock() * 1000) - self.EPOCH_MILLISECONDS
+        candidate = (milliseconds << 22) | (next(self._salt) & 0x3FFFFF)
+        self._last = max(candidate, self._last + 1)
+        return self._last

@@ -1,0 +1,1 @@
+"""Who serves models: one file each, reached by name through `plugins`."""

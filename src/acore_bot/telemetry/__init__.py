@@ -1,0 +1,1 @@
+"""What happened: small frozen records, handed to whoever listens. Imports nothing of ours."""
