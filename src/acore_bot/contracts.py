@@ -17,6 +17,7 @@ from acore_bot.messages import (
     Message,
     ModelInfo,
 )
+from acore_bot.telemetry.events import Event
 
 
 class ChatModel(Protocol):
@@ -116,6 +117,10 @@ class Handler(Protocol):
 
 class Frontend(Protocol):
     """Where people are."""
+
+    def on_event(self, event: Event) -> None:
+        """Hear what happens elsewhere, to show it or to ignore it."""
+        ...
 
     async def run(self, handler: Handler) -> None:
         """Serve until told to stop; let no message vanish in silence."""

@@ -28,6 +28,16 @@ FinishReason: TypeAlias = Literal[
 Ability: TypeAlias = Literal["vision", "tools", "thinking"]
 
 
+# All of C0 and C1 and DEL but newline and tab: nobody's text may move a terminal's cursor, set its
+# title or fill a clipboard.
+_CONTROL_CHARACTERS = dict.fromkeys({*range(0x20), *range(0x7F, 0xA0)} - {0x09, 0x0A})
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters, newline and tab excepted."""
+    return text.translate(_CONTROL_CHARACTERS)
+
+
 class Author(Struct, frozen=True):
     """Who said something. `id` is unique within a front end; `name` is for display only."""
 
@@ -68,6 +78,7 @@ class IncomingMessage(Struct, frozen=True, kw_only=True):
     created_at: datetime  # in UTC
     reply_to: int | None = None
     is_private: bool = False
+    mentions_bot: bool = False
 
 
 class IncomingCommand(Struct, frozen=True, kw_only=True):
@@ -131,6 +142,24 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
 
     context_tokens: int | None = None
     abilities: frozenset[Ability] = frozenset()
+
+
+class StreamLimits(Struct, frozen=True, kw_only=True):
+    """How long an answer may keep us waiting, and how much of it we take.
+
+    `first_byte_seconds` counts from the request on and covers a queue and the loading of a model.
+    Any byte ends a gap, a comment too; only text or reasoning is progress. `linger_seconds` is how
+    long we wait for the usage after the answer's last word. Beyond `max_characters` the answer
+    ends as `length`.
+    """
+
+    connect_seconds: float = 5.0
+    first_byte_seconds: float = 30.0
+    gap_seconds: float = 30.0
+    progress_seconds: float = 90.0
+    total_seconds: float = 300.0
+    linger_seconds: float = 5.0
+    max_characters: int = 1_000_000
 
 
 class ConversationSummary(Struct, frozen=True, kw_only=True):

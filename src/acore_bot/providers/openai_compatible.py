@@ -1,0 +1,200 @@
+"""Any server that speaks OpenAI's chat completions: llama.cpp, vLLM, LM Studio, and the clouds.
+
+They agree on the shape of a chunk and on little else, so what a server refuses is left out and
+remembered, and what it tells of itself is looked up in every usual place.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, closing
+from typing import ClassVar
+
+import msgspec
+from aiohttp import ClientResponse
+from msgspec import Struct
+
+from acore_bot.errors import BadRequest, BrokenStream, ModelError, ModelNotFound
+from acore_bot.messages import ChatRequest, Delta, End, ModelInfo, StreamLimits
+from acore_bot.providers.answer import AnswerStream
+from acore_bot.providers.border import Border
+from acore_bot.providers.http import HttpClient, read_complaint
+from acore_bot.providers.openai_catalogue import ModelList, Props
+from acore_bot.providers.openai_chunks import ChunkDecoder
+from acore_bot.providers.wire import BodyDecoder, SSEDecoder
+
+_DESCRIPTION_SECONDS = 300.0
+_TELLS_NOTHING = (ModelNotFound, BadRequest, BrokenStream)
+_OTHER_LIMIT_FIELD = {
+    "max_tokens": "max_completion_tokens",
+    "max_completion_tokens": "max_tokens",
+}
+
+
+class _Dialect(Struct, frozen=True):
+    """What a server wants the optional fields to be."""
+
+    limit_field: str
+    asks_for_usage: bool
+
+    def after(self, complaint: bytes) -> "_Dialect":
+        """Return what to try once a server has complained; the same if it names none of this."""
+        if self.asks_for_usage and b"stream_options" in complaint:
+            return _Dialect(self.limit_field, asks_for_usage=False)
+        if self.limit_field.encode() in complaint:
+            other = _OTHER_LIMIT_FIELD.get(self.limit_field, self.limit_field)
+            return _Dialect(other, self.asks_for_usage)
+        return self
+
+
+class _Catalogue(Struct, frozen=True):
+    models: dict[str, ModelInfo]
+    anything_else: ModelInfo  # what holds of a name that is not listed
+
+
+class OpenAICompatible:
+    """A `Provider` over `/chat/completions`.
+
+    `base_url` ends before `/chat/completions`, mostly with `/v1`. `local` says that the server is
+    on this machine; None guesses it from the address. `options` are more fields for the body of a
+    chat request, and win over ours. Raises `ConfigurationError` for an address that is none.
+    """
+
+    asks_for_usage: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        base_url: str,
+        api_key: str | None = None,
+        context_tokens: int | None = None,
+        local: bool | None = None,
+        headers: Mapping[str, str] = {},
+        options: Mapping[str, object] = {},
+        limits: StreamLimits | None = None,
+        max_tokens_field: str = "max_tokens",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        authorization = {"Authorization": f"Bearer {api_key.strip()}"} if api_key else {}
+        self._client = HttpClient(
+            provider=name,
+            base_url=base_url,
+            headers={**authorization, **headers},
+            limits=limits,
+            local=local,
+        )
+        self._context_tokens = context_tokens
+        self._options = dict(options)
+        self._dialect = _Dialect(max_tokens_field, self.asks_for_usage)
+        self._clock = clock
+        self._catalogue: _Catalogue | None = None
+        self._catalogue_until = 0.0
+        self._looking_up = asyncio.Lock()
+
+    @asynccontextmanager
+    async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Delta | End]]:
+        """Ask, and open the stream of the answer. Raises `ModelError`."""
+        started = asyncio.get_running_loop().time()
+        border = self._client.border(request.model)
+        response = await self._ask(request, border)
+        decoder = _decoder(response, border)
+        answer = AnswerStream(response, decoder, self._client.limits, border, started=started)
+        with closing(answer):
+            yield answer
+            await answer.settle()
+
+    async def describe(self, model: str) -> ModelInfo:
+        """Tell the configured context, or what the server tells, which is asked every 5 minutes.
+
+        A server that does not know the model, or tells nothing, leaves `context_tokens` None.
+        Raises `ModelError` if it cannot be reached.
+        """
+        if self._context_tokens is not None:
+            return ModelInfo(context_tokens=self._context_tokens)
+        async with self._looking_up:
+            if self._catalogue is None or self._clock() >= self._catalogue_until:
+                self._catalogue = await self._look_up()
+                self._catalogue_until = self._clock() + _DESCRIPTION_SECONDS
+        return self._catalogue.models.get(model, self._catalogue.anything_else)
+
+    async def list_models(self) -> tuple[str, ...]:
+        """Name the server's models. Raises `ModelError`."""
+        return (await self._fetch_models()).names()
+
+    async def aclose(self) -> None:
+        """Close the connections. May be called more than once."""
+        await self._client.aclose()
+
+    async def _ask(self, request: ChatRequest, border: Border) -> ClientResponse:
+        url = self._client.url("chat/completions")
+        dialect, tried = self._dialect, set[_Dialect]()
+        while True:
+            tried.add(dialect)
+            response = await self._client.open_stream(url, self._body(request, dialect), border)
+            if response.status == 200:
+                self._dialect = dialect  # only what was accepted is worth remembering
+                return response
+            complaint = await read_complaint(response)
+            refusal = border.refusal(response.status, response.headers, complaint)
+            if isinstance(refusal, BadRequest):
+                dialect = dialect.after(complaint)
+            if dialect in tried:
+                raise refusal
+
+    def _body(self, request: ChatRequest, dialect: _Dialect) -> bytes:
+        body: dict[str, object] = {
+            "model": request.model,
+            "messages": [{"role": said.role, "content": said.text} for said in request.messages],
+            "stream": True,
+            dialect.limit_field: request.max_tokens,
+        }
+        if request.temperature is not None:
+            body["temperature"] = request.temperature
+        if request.seed is not None:
+            body["seed"] = request.seed
+        if dialect.asks_for_usage:
+            body["stream_options"] = {"include_usage": True}
+        return msgspec.json.encode({**body, **self._options})
+
+    async def _look_up(self) -> _Catalogue:
+        try:
+            models = (await self._fetch_models()).infos()
+        except _TELLS_NOTHING:
+            models = {}
+        if models and all(info.context_tokens for info in models.values()):
+            return _Catalogue(models, ModelInfo())
+        props = await self._fetch_props()
+        return _Catalogue({name: _joined(info, props) for name, info in models.items()}, props)
+
+    async def _fetch_models(self) -> ModelList:
+        return await self._client.fetch(
+            self._client.url("models"), ModelList, self._client.border("")
+        )
+
+    async def _fetch_props(self) -> ModelInfo:
+        base = self._client.base
+        if base.name != "v1":
+            return ModelInfo()
+        try:
+            props = await self._client.fetch(base.parent / "props", Props, self._client.border(""))
+        except ModelError:  # all but llama.cpp refuse, each in its own way
+            return ModelInfo()
+        return props.info()
+
+
+def _decoder(response: ClientResponse, border: Border) -> ChunkDecoder:
+    # A server that does not stream, or has only an error to tell, sends a plain body.
+    whole = response.content_type == "application/json"
+    return ChunkDecoder(
+        BodyDecoder() if whole else SSEDecoder(),
+        border,
+        response_id=response.headers.get("X-Generation-Id", ""),
+    )
+
+
+def _joined(one: ModelInfo, other: ModelInfo) -> ModelInfo:
+    return ModelInfo(
+        context_tokens=one.context_tokens or other.context_tokens,
+        abilities=one.abilities | other.abilities,
+    )
