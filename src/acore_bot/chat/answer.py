@@ -1,0 +1,60 @@
+"""What came of asking a model: an answer that grows, and the note under one that is not whole."""
+
+from dataclasses import dataclass
+
+from acore_bot.errors import ModelError
+from acore_bot.messages import Delta, End, FinishReason
+
+NOTES: dict[FinishReason, str] = {
+    "cancelled": "stopped",
+    "length": "cut off at the token limit",
+    "filtered": "cut off by the provider's content filter",
+    "truncated": "the answer broke off before its end",
+}
+ONLY_THOUGHT = "The model used up its token limit by thinking. Raise chat.max_tokens."
+NOTHING_SAID = "The model had nothing to say. Try to ask in other words."
+
+
+@dataclass(kw_only=True)
+class Answer:
+    """An answer while it streams. `model` is who was asked; times are monotonic seconds."""
+
+    model: str
+    asked_at: float
+    text: str = ""
+    has_reasoning: bool = False
+    first_delta_at: float | None = None
+    end: End | None = None
+    fault: ModelError | None = None
+    is_stopped: bool = False
+
+    def grow(self, delta: Delta, at: float) -> None:
+        """Take in what the model said at a moment."""
+        if self.first_delta_at is None:
+            self.first_delta_at = at
+        self.text += delta.text
+        self.has_reasoning = self.has_reasoning or bool(delta.reasoning)
+
+    @property
+    def finish_reason(self) -> FinishReason:
+        """Why the answer ends where it does."""
+        if self.is_stopped:
+            return "cancelled"
+        return self.end.finish_reason if self.end and not self.fault else "truncated"
+
+    @property
+    def final_text(self) -> str:
+        """What the person sees in the end: the text, and a note if it is not whole."""
+        text = self.text.strip()
+        if not text:
+            return self._excuse()
+        note = str(self.fault) if self.fault else NOTES.get(self.finish_reason)
+        return f"{text}\n\n*[{note}]*" if note else text
+
+    def _excuse(self) -> str:
+        if self.fault and not self.is_stopped:
+            return str(self.fault)
+        if self.finish_reason == "length" and self.has_reasoning:
+            return ONLY_THOUGHT
+        note = NOTES.get(self.finish_reason)
+        return f"*[{note}]*" if note else NOTHING_SAID

@@ -1,0 +1,246 @@
+"""The request that a model sees, built so that its beginning never changes.
+
+Model servers keep what they computed for a prompt and reuse it for the next one up to the first
+byte that differs. So: the persona comes first, then history in which every message is rendered from
+itself alone, then the new message; nothing that moves (a clock, a count, a summary) stands before
+something that stays.
+
+When the prompt outgrows the window, the oldest half of the history leaves at once. The head then
+stays still for as many turns as it takes to fill that half again, where a window that slides by a
+message a turn would have the server read everything anew on every turn. Where the prompt begins is
+remembered for each conversation, and for each message at which a branch was trimmed: branches that
+go through that message begin there too, others do not. If it is forgotten, only one reuse is lost.
+"""
+
+import math
+import unicodedata
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from itertools import dropwhile, groupby
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from acore_bot.chat.tokens import TokenEstimator, raw_tokens, raw_total
+from acore_bot.errors import TooLong
+from acore_bot.messages import (
+    Author,
+    ChatMessage,
+    ChatRequest,
+    IncomingMessage,
+    Message,
+    ModelInfo,
+    Usage,
+)
+
+Labels: TypeAlias = Literal["auto", "always", "never"]
+
+MAX_NAME_CHARACTERS = 32
+# The marks of a label, and fillers that Unicode counts among letters and symbols.
+FORBIDDEN_IN_NAMES = frozenset("[]<>:|#\u115f\u1160\u2800")
+MAX_REMEMBERED_STARTS = 10_000
+# An estimate may be a little low; a refusal costs a round trip.
+SAFETY_SHARE = 0.05
+LABELS_EXPLAINED = (
+    "Several people talk in this conversation. Each of their messages begins with its time (UTC) "
+    "and its speaker in square brackets. Never begin your own answers that way."
+)
+
+
+# A conversation's name for its plain line, or the id of a message for the branches through it.
+_Place: TypeAlias = str | int
+
+
+class PromptOptions(Struct, frozen=True, kw_only=True):
+    """How much may be asked, and how. `context_tokens` is assumed where a server does not tell its
+    window; `max_tokens` bounds the answer; `history_messages` is the most that is ever sent;
+    `temperature` serves personas that name none; `labels` says whether messages carry their time
+    and speaker (auto: where several people talk)."""
+
+    context_tokens: int = 8192
+    max_tokens: int = 800
+    history_messages: int = 200
+    temperature: float | None = None
+    labels: Labels = "auto"
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """A new message and all that decides what the model sees with it. `said` is what it continues,
+    oldest first; `is_branch` says that this is not the conversation's plain line; `system` is the
+    persona."""
+
+    message: IncomingMessage
+    model: str
+    system: str
+    said: tuple[Message, ...] = ()
+    is_branch: bool = False
+    temperature: float | None = None
+
+
+class Prompt(Struct, frozen=True, kw_only=True):
+    """A request, and what was left out of it to make it fit. `was_trimmed` says that a block left
+    just now, so that the server has to read the prompt anew."""
+
+    request: ChatRequest
+    dropped_messages: int
+    was_trimmed: bool
+
+
+class PromptBuilder:
+    """Builds requests, and remembers where prompts begin."""
+
+    def __init__(self, options: PromptOptions, estimator: TokenEstimator) -> None:
+        self._options = options
+        self._estimator = estimator
+        self._starts: OrderedDict[_Place, int] = OrderedDict()
+
+    def build(
+        self, question: Question, info: ModelInfo, harder_than: Prompt | None = None
+    ) -> Prompt:
+        """Build the request for a question; a smaller one if a prompt was refused before.
+
+        Raises `TooLong` if the question alone does not fit, or if nothing is left to trim.
+        """
+        if harder_than is None:
+            return self._fitted(question, info)
+        refused = raw_total(harder_than.request.messages)
+        # What the refusal taught may be enough; if it told nothing, half is surely smaller.
+        for at_most in (refused, refused / 2):
+            prompt = self._fitted(question, info, at_most)
+            if raw_total(prompt.request.messages) < refused:
+                return prompt
+        raise _too_long(question.model)
+
+    def learn_from_usage(self, request: ChatRequest, usage: Usage) -> None:
+        """Correct the estimate by what the server counted."""
+        self._estimator.observe(request.model, request.messages, usage.prompt_tokens)
+
+    def learn_from_refusal(self, prompt: Prompt, refusal: TooLong) -> None:
+        """Take the server's own figures, so that the next prompt fits."""
+        request = prompt.request
+        self._estimator.refused(
+            request.model, request.messages, refusal.prompt_tokens, refusal.context_tokens
+        )
+
+    def _fitted(self, question: Question, info: ModelInfo, at_most: float = math.inf) -> Prompt:
+        labelled = self._are_labelled(question.message)
+        head = ChatMessage("system", _head(question.system, labelled=labelled))
+        last = ChatMessage("user", _spoken(question.message, labelled=labelled))
+        window = self._window(question.model, info)
+        max_tokens = min(self._options.max_tokens, window // 2)
+        rate = self._estimator.rate(question.model)
+        fixed = raw_total((head, last))
+        room = (window - max_tokens) * (1 - SAFETY_SHARE) / rate - fixed
+        if room < 0:
+            raise _too_long(question.model, window)
+        room = min(room, max(at_most - fixed, 0))
+        start = self._start(question)
+        kept = self._kept(question, room, start, labelled=labelled)
+        said = (ChatMessage(m.role, _rendered(m, labelled=labelled)) for m in kept)
+        request = ChatRequest(
+            model=question.model,
+            messages=(head, *_merged((*said, last))),
+            max_tokens=max_tokens,
+            temperature=_first_given(question.temperature, self._options.temperature),
+        )
+        return Prompt(
+            request=request,
+            dropped_messages=len(question.said) - len(kept),
+            was_trimmed=self._start(question) != start,
+        )
+
+    def _are_labelled(self, message: IncomingMessage) -> bool:
+        if self._options.labels == "auto":
+            return not message.is_private
+        return self._options.labels == "always"
+
+    def _window(self, model: str, info: ModelInfo) -> int:
+        told = info.context_tokens or self._options.context_tokens
+        return min(told, self._estimator.context_tokens(model) or told)
+
+    def _kept(
+        self, question: Question, room: float, start: int, *, labelled: bool
+    ) -> Sequence[Message]:
+        said = [message for message in question.said if message.id >= start]
+        costs = [raw_tokens(_rendered(message, labelled=labelled)) for message in said]
+        most = self._options.history_messages
+        if sum(costs) <= room and len(said) <= most:
+            return _from_first_word(said)
+        kept = _from_first_word(said[_first_that_fits(costs, room / 2, most // 2) :])
+        self._remember(_places(question)[0], kept[0].id if kept else said[-1].id + 1)
+        return kept
+
+    def _start(self, question: Question) -> int:
+        return next(
+            (self._starts[place] for place in _places(question) if place in self._starts), 0
+        )
+
+    def _remember(self, place: _Place, start: int) -> None:
+        self._starts[place] = start
+        self._starts.move_to_end(place)
+        if len(self._starts) > MAX_REMEMBERED_STARTS:
+            self._starts.popitem(last=False)
+
+
+def _places(question: Question) -> tuple[_Place, ...]:
+    """Where the beginning of a question's prompt may be remembered, the best place first."""
+    message = question.message
+    if not question.is_branch:
+        return (message.conversation,)
+    return (message.id, *(said.id for said in reversed(question.said)))
+
+
+def _first_that_fits(costs: Sequence[float], room: float, most: int) -> int:
+    """Index of the oldest message to keep, so that as many as fit stay."""
+    total, first = 0.0, len(costs)
+    while first > 0 and len(costs) - first < most and total + costs[first - 1] <= room:
+        first -= 1
+        total += costs[first]
+    return first
+
+
+def _from_first_word(said: Sequence[Message]) -> Sequence[Message]:
+    """Leave out answers at the beginning: many chat templates refuse a conversation that the
+    assistant opens."""
+    return tuple(dropwhile(lambda message: message.role != "user", said))
+
+
+def _too_long(model: str, window: int | None = None) -> TooLong:
+    provider, _, own_name = model.partition("/")
+    return TooLong(provider=provider, model=own_name, context_tokens=window)
+
+
+def _first_given(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _head(system: str, *, labelled: bool) -> str:
+    return f"{system}\n\n{LABELS_EXPLAINED}" if labelled else system
+
+
+def _rendered(message: Message, *, labelled: bool) -> str:
+    return _spoken(message, labelled=labelled) if message.role == "user" else message.text
+
+
+def _spoken(message: Message | IncomingMessage, *, labelled: bool) -> str:
+    if not labelled:
+        return message.text
+    time = message.created_at.strftime("%Y-%m-%d %H:%M")
+    return f"[{time} {speaker_name(message.author)}] {message.text}"
+
+
+def speaker_name(author: Author) -> str:
+    """Make a display name that cannot pass for anything else: one line, no brackets, no invisible
+    or direction-changing characters, at most 32 characters."""
+    kept = (
+        character
+        for character in unicodedata.normalize("NFKC", author.name)
+        if unicodedata.category(character)[0] not in "CM" and character not in FORBIDDEN_IN_NAMES
+    )
+    return " ".join("".join(kept).split())[:MAX_NAME_CHARACTERS].strip() or "someone"
+
+
+def _merged(messages: Iterable[ChatMessage]) -> Iterable[ChatMessage]:
+    # Some chat templates insist that user and assistant alternate.
+    for role, group in groupby(messages, key=lambda message: message.role):
+        yield ChatMessage(role, "\n\n".join(message.text for message in group))

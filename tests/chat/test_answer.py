@@ -1,0 +1,105 @@
+"""What a person sees in the end, whatever became of the answer."""
+
+from typing import get_args
+
+import pytest
+
+from acore_bot.chat.answer import NOTHING_SAID, ONLY_THOUGHT, Answer
+from acore_bot.errors import ModelError, TimedOut
+from acore_bot.messages import Delta, End, FinishReason
+
+TIMED_OUT = TimedOut(provider="scripted", model="script", detail="secret words", remedy="Ask anew.")
+TOLD = "scripted/script took too long. Ask anew."
+
+
+def make_answer(
+    text: str = "",
+    *,
+    reasoning: str = "",
+    ends: FinishReason | None = None,
+    fault: ModelError | None = None,
+    is_stopped: bool = False,
+) -> Answer:
+    """Make an answer that was asked at 10 s and said at 12 s what it said."""
+    answer = Answer(model="scripted/script", asked_at=10.0, fault=fault, is_stopped=is_stopped)
+    if text or reasoning:
+        answer.grow(Delta(text, reasoning), at=12.0)
+    if ends:
+        answer.end = End(finish_reason=ends)
+    return answer
+
+
+def test_an_answer_grows() -> None:
+    """Deltas add up to the text; the first one, thought or said, sets the time."""
+    answer = make_answer(reasoning="Hmm.")
+    answer.grow(Delta("Hello "), at=13.0)
+    answer.grow(Delta("there."), at=14.0)
+    assert answer.text == "Hello there."
+    assert answer.has_reasoning
+    assert answer.first_delta_at == 12.0
+
+
+def test_a_whole_answer_has_no_note() -> None:
+    """An answer that came to its end is shown as it is, without the space around it."""
+    answer = make_answer("\n Hello. \n", ends="stop")
+    assert answer.final_text == "Hello."
+    assert answer.finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("reason", "note"),
+    [
+        ("length", "cut off at the token limit"),
+        ("filtered", "cut off by the provider's content filter"),
+        ("truncated", "the answer broke off before its end"),
+        ("cancelled", "stopped"),
+    ],
+)
+def test_a_part_is_marked_as_one(reason: FinishReason, note: str) -> None:
+    """An answer that is not whole is kept, and says below itself what cut it."""
+    assert make_answer("Hello", ends=reason).final_text == f"Hello\n\n*[{note}]*"
+    assert make_answer(ends=reason).final_text == f"*[{note}]*"
+
+
+@pytest.mark.parametrize("reason", get_args(FinishReason))
+def test_no_answer_is_invisible(reason: FinishReason) -> None:
+    """However an answer ends, there is something to show."""
+    assert make_answer(" \n", ends=reason).final_text.strip()
+
+
+def test_a_stream_without_an_end_is_truncated() -> None:
+    """What ends without saying why is never taken for complete."""
+    answer = make_answer("Hello")
+    assert answer.finish_reason == "truncated"
+    assert answer.final_text == "Hello\n\n*[the answer broke off before its end]*"
+
+
+def test_a_fault_after_some_text_is_noted_below() -> None:
+    """If a fault cuts an answer, its sentence and remedy stand below the part; no detail does."""
+    answer = make_answer("Hello", ends="stop", fault=TIMED_OUT)
+    assert answer.final_text == f"Hello\n\n*[{TOLD}]*"
+    assert answer.finish_reason == "truncated"
+
+
+def test_a_fault_alone_is_told_plainly() -> None:
+    """If nothing was said before the fault, the fault is the answer."""
+    assert make_answer(fault=TIMED_OUT).final_text == TOLD
+
+
+def test_a_stopped_answer_says_so() -> None:
+    """Being stopped outweighs whatever end the stream had."""
+    answer = make_answer("Hello", ends="stop", is_stopped=True)
+    assert answer.finish_reason == "cancelled"
+    assert answer.final_text == "Hello\n\n*[stopped]*"
+    assert make_answer(is_stopped=True).final_text == "*[stopped]*"
+
+
+def test_thinking_that_used_up_the_limit_is_explained() -> None:
+    """If reasoning took all tokens, the person learns what the owner can change."""
+    assert make_answer(reasoning="Hmm.", ends="length").final_text == ONLY_THOUGHT
+
+
+def test_having_nothing_to_say_is_admitted() -> None:
+    """If a model ends without a word, the person is asked to try other words."""
+    assert make_answer(ends="stop").final_text == NOTHING_SAID
+    assert make_answer(reasoning="Hmm.", ends="stop").final_text == NOTHING_SAID

@@ -1,0 +1,80 @@
+"""What people say in tests: messages heard, and messages stored, a second apart for each id."""
+
+from datetime import UTC, datetime, timedelta
+
+from acore_bot.messages import Author, IncomingMessage, Message
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ADA = Author("17", "Ada")
+BEN = Author("18", "Ben")
+CLEO = Author("19", "Cleo")
+BOT = Author("bot", "Acore")
+
+
+def heard(
+    id_: int,
+    text: str = "Hello?",
+    *,
+    author: Author = ADA,
+    conversation: str = "tea",
+    reply_to: int | None = None,
+    is_private: bool = True,
+    mentions_bot: bool = False,
+) -> IncomingMessage:
+    """Make a message as a front end hears it."""
+    return IncomingMessage(
+        id=id_,
+        conversation=conversation,
+        author=author,
+        text=text,
+        created_at=NOON + timedelta(seconds=id_),
+        reply_to=reply_to,
+        is_private=is_private,
+        mentions_bot=mentions_bot,
+    )
+
+
+def asked(
+    id_: int,
+    text: str = "Hello?",
+    *,
+    author: Author = ADA,
+    conversation: str = "tea",
+    parent_id: int | None = None,
+) -> Message:
+    """Make a stored message of a person."""
+    return Message(
+        id=id_,
+        conversation=conversation,
+        role="user",
+        author=author,
+        text=text,
+        created_at=NOON + timedelta(seconds=id_),
+        parent_id=parent_id,
+    )
+
+
+def answered(
+    id_: int, text: str = "Hello!", *, conversation: str = "tea", parent_id: int | None = None
+) -> Message:
+    """Make a stored answer of the bot."""
+    return Message(
+        id=id_,
+        conversation=conversation,
+        role="assistant",
+        author=BOT,
+        text=text,
+        created_at=NOON + timedelta(seconds=id_),
+        parent_id=parent_id,
+        finish_reason="stop",
+        model="scripted/script",
+    )
+
+
+def line(turns: int, text: str = "Hello?", *, first_id: int = 1) -> tuple[Message, ...]:
+    """Make a plain line of questions and answers, each continuing the one before."""
+    said: list[Message] = []
+    for id_ in range(first_id, first_id + 2 * turns, 2):
+        parent_id = said[-1].id if said else None
+        said += [asked(id_, text, parent_id=parent_id), answered(id_ + 1, text, parent_id=id_)]
+    return tuple(said)
