@@ -65,8 +65,10 @@ async def open_app(settings: Settings, emit: Emit = ignore) -> AsyncIterator[App
     personas.load(settings.chat.persona)  # a wrong name is better told now than at each message
     choices = Choices(Choice(settings.chat.persona, settings.chat.model))
     async with open_model(settings, emit) as model, open_history(settings) as history:
+        conversations = Conversations(history, history_messages=settings.chat.history_messages)
         commands = Commands(
             history=history,
+            conversations=conversations,
             personas=personas,
             choices=choices,
             model=model,
@@ -74,7 +76,7 @@ async def open_app(settings: Settings, emit: Emit = ignore) -> AsyncIterator[App
         )
         handler = TurnTaker(
             model=model,
-            conversations=Conversations(history, history_messages=settings.chat.history_messages),
+            conversations=conversations,
             personas=personas,
             prompts=open_prompts(settings),
             commands=commands,

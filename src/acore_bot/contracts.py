@@ -89,7 +89,7 @@ class History(Protocol):
 
 
 class ReplyTarget(Protocol):
-    """Where an answer becomes visible."""
+    """Where an answer becomes visible. Raises `TargetGone` if it is no more, and nothing else."""
 
     def typing(self) -> AbstractAsyncContextManager[None]:
         """Show that an answer is being prepared, until the block is left."""

@@ -5,6 +5,8 @@
     │   ├── UnknownPlugin         no provider or front end of that name
     │   └── MissingExtra          a package that this choice needs is absent
     ├── NotFound                  a persona, command or conversation by that name
+    ├── TargetGone                the place where the answer was to be shown
+    ├── Unexpected                a fault of ours, which the log tells
     ├── HistoryError              the store cannot do what was asked
     │   ├── DuplicateMessage      a message of that id is stored already
     │   └── HistoryUnusable       the file is corrupt, too new, foreign or read-only
@@ -32,9 +34,11 @@ Action: TypeAlias = Literal["retry", "tell", "stop"]
 
 
 class AcoreError(Exception):
-    """The root. `sentence` is fit to be shown to anyone; `remedy` says what would help."""
+    """The root. `sentence` is fit to be shown to anyone; `remedy` says what would help; `kind` is
+    the stable word of the class for logs and counters."""
 
     exit_code: ClassVar[int] = 1
+    kind: ClassVar[str] = "error"
 
     def __init__(self, sentence: str, *, remedy: str = "") -> None:
         super().__init__(sentence)
@@ -49,6 +53,7 @@ class ConfigurationError(AcoreError):
     """The settings are wrong. The sentence names the file or variable, the key and the value."""
 
     exit_code = 2
+    kind = "configuration"
 
 
 class UnknownPlugin(ConfigurationError):
@@ -61,6 +66,21 @@ class MissingExtra(ConfigurationError):
 
 class NotFound(AcoreError):
     """Nothing has the name that was given: a persona, a command, a conversation."""
+
+
+class TargetGone(AcoreError):
+    """The place where an answer was to be shown is no more, so there is nobody left to tell."""
+
+
+class Unexpected(AcoreError):
+    """A fault of ours. What it was stands in the log."""
+
+    kind = "unexpected"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Something went wrong inside the bot.", remedy="Its log says what; please ask again."
+        )
 
 
 class HistoryError(AcoreError):
@@ -81,11 +101,10 @@ class HistoryUnusable(HistoryError):
 class ModelError(AcoreError):
     """A model gave no answer, or not a whole one.
 
-    `kind` is the stable word of the class for logs and counters. `provider` and `model` say who
-    failed. `detail` is what the server said, bounded, for the log only.
+    `provider` and `model` say who failed. `detail` is what the server said, bounded, for the log
+    only.
     """
 
-    kind: ClassVar[str]
     action: ClassVar[Action]
     meaning: ClassVar[str]  # the sentence, with {who} for provider and model
 

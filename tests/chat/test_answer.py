@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from acore_bot.chat.answer import NOTHING_SAID, ONLY_THOUGHT, Answer
+from acore_bot.chat.answer import NOTES, NOTHING_SAID, ONLY_THOUGHT, Answer
 from acore_bot.errors import ModelError, TimedOut
 from acore_bot.messages import Delta, End, FinishReason
 
@@ -103,3 +103,18 @@ def test_having_nothing_to_say_is_admitted() -> None:
     """If a model ends without a word, the person is asked to try other words."""
     assert make_answer(ends="stop").final_text == NOTHING_SAID
     assert make_answer(reasoning="Hmm.", ends="stop").final_text == NOTHING_SAID
+
+
+@pytest.mark.parametrize(
+    ("text", "closed"),
+    [
+        ("```python\nx = 1", "```python\nx = 1\n```"),
+        ("~~~~\n```\nx", "~~~~\n```\nx\n~~~~"),
+        ("```\nx\n```\nDone", "```\nx\n```\nDone"),
+        ("```\nx\n``` not the end", "```\nx\n``` not the end\n```"),
+    ],
+)
+def test_a_note_stands_outside_of_code(text: str, closed: str) -> None:
+    """A code block that the answer leaves open is closed before the note, and only then."""
+    assert make_answer(text, ends="length").final_text == f"{closed}\n\n*[{NOTES['length']}]*"
+    assert make_answer(text, ends="stop").final_text == text

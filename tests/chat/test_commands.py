@@ -8,7 +8,7 @@ from tests.fakes.talk import ADA, line
 
 import acore_bot
 from acore_bot.chat.commands import MAX_LISTED_MODELS, Commands
-from acore_bot.chat.conversation import Choice, Choices
+from acore_bot.chat.conversation import Choice, Choices, Conversations
 from acore_bot.chat.persona import PersonaLibrary
 from acore_bot.errors import ConfigurationError, NotFound
 from acore_bot.history.sqlite import SQLiteHistory
@@ -47,6 +47,7 @@ def commands(history: SQLiteHistory, choices: Choices) -> Commands:
     model = RoutedModel(tuple(providers), providers.__getitem__)
     return Commands(
         history=history,
+        conversations=Conversations(history, history_messages=200),
         personas=PersonaLibrary([SHIPPED]),
         choices=choices,
         model=model,

@@ -119,3 +119,10 @@ def test_only_so_many_models_are_remembered(monkeypatch: pytest.MonkeyPatch) -> 
     for model in ("a/a", "b/b", "a/a", "c/c"):
         estimator.refused(model, PROMPT, None, 250)
     assert [estimator.context_tokens(model) for model in ("a/a", "b/b", "c/c")] == [250, None, 250]
+
+
+def test_an_absurd_window_is_not_believed() -> None:
+    """A refusal whose window was misread does not mute the model."""
+    estimator = TokenEstimator()
+    estimator.refused(MODEL, PROMPT, None, 1)
+    assert estimator.context_tokens(MODEL) is None

@@ -1,7 +1,7 @@
 """The way of a message, whole: from being heard to being answered, stored and accounted for."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,8 @@ from acore_bot.chat.conversation import Choice, Choices, Conversations
 from acore_bot.chat.persona import PersonaLibrary
 from acore_bot.chat.prompt import PromptBuilder, PromptOptions
 from acore_bot.chat.tokens import TokenEstimator
-from acore_bot.chat.turn import UNEXPECTED, TurnTaker
-from acore_bot.errors import ConfigurationError, TimedOut, TooLong
+from acore_bot.chat.turn import TurnTaker
+from acore_bot.errors import ConfigurationError, TargetGone, TimedOut, TooLong, Unexpected
 from acore_bot.history.sqlite import SQLiteHistory
 from acore_bot.messages import (
     Author,
@@ -61,6 +61,7 @@ class Core:
             prompts=PromptBuilder(PromptOptions(), TokenEstimator()),
             commands=Commands(
                 history=self.history,
+                conversations=self.conversations,
                 personas=personas,
                 choices=self.choices,
                 model=self.model,
@@ -401,16 +402,34 @@ async def test_too_long_after_some_text_is_a_fault(core: Core) -> None:
     assert core.target.texts[-1].startswith("One two\n\n*[The message is too long for")
 
 
-@pytest.mark.parametrize("part", [[], ["One two"]])
-async def test_the_unexpected_is_told(
-    core: Core, part: Sequence[str], caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_the_unexpected_is_told(core: Core, caplog: pytest.LogCaptureFixture) -> None:
     """A fault that nobody foresaw leaves nobody without a word, and its traceback is in the log."""
-    core.will_say([*part, RuntimeError("odd")])
+    core.will_say([RuntimeError("odd")])
     await core.hear(heard(1))
-    assert core.target.texts[-1] == UNEXPECTED
+    assert core.target.texts == [str(Unexpected())]
     assert await core.stored() == []
+    assert [event.kind for event in core.events if isinstance(event, TurnFailed)] == ["unexpected"]
     assert "RuntimeError: odd" in caplog.text
+
+
+async def test_what_was_said_before_the_unexpected_is_kept(core: Core) -> None:
+    """Such a fault after some text leaves the part, marked, and stored as truncated."""
+    core.will_say(["One two", RuntimeError("odd")])
+    await core.hear(heard(1))
+    assert core.target.texts[-1] == f"One two\n\n*[{Unexpected()}]*"
+    assert (await core.stored())[1] == ("assistant", "One two", "truncated")
+
+
+async def test_a_reset_forgets_the_answer_under_way_too(core: Core) -> None:
+    """What is being said while its conversation is forgotten does not come back."""
+    gate = asyncio.Event()
+    core.will_say(["One ", gate, "two."])
+    hearing = asyncio.create_task(core.hear(heard(1)))
+    await core.target.until_shown("One ")
+    await core.hear(IncomingCommand(conversation="tea", author=ADA, name="reset"))
+    gate.set()
+    await hearing
+    assert await core.stored() == []
 
 
 async def test_wrong_settings_are_told(core: Core) -> None:
@@ -447,11 +466,11 @@ async def test_a_place_that_is_gone_is_not_told(core: Core) -> None:
     """If the place where answers appear is gone, its front end learns so."""
     go_on = asyncio.Event()
     core.will_say(["One", go_on])
-    core.target.edit_failure = ConnectionResetError("gone")
+    core.target.edit_failure = TargetGone("The channel was deleted.")
     turn = asyncio.create_task(core.hear(heard(1)))
     await core.target.until_shown("One")
     go_on.set()
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(TargetGone):
         await turn
     assert core.target.texts == ["One"]
     assert await core.stored() == []

@@ -24,7 +24,8 @@ from tests.history.crashing_writer import make_message
 
 from acore_bot.errors import DuplicateMessage, HistoryError, HistoryUnusable
 from acore_bot.history.migrations import MIGRATIONS, migrate
-from acore_bot.history.sqlite import SQLiteHistory, _Answer, _refuse_foreign
+from acore_bot.history.sqlite import SQLiteHistory
+from acore_bot.history.thread import Answer, refuse_foreign
 from acore_bot.messages import Author, Message
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -552,8 +553,8 @@ async def test_a_cancelled_opening_leaves_nothing_open(path: Path) -> None:
 def test_an_answer_outlives_its_loop() -> None:
     """When the loop is closed before the thread has answered, the thread goes on undisturbed."""
 
-    async def ask() -> _Answer[int]:
-        return _Answer()
+    async def ask() -> Answer[int]:
+        return Answer()
 
     answer = asyncio.run(ask())
     answer.succeed(1)
@@ -614,7 +615,7 @@ def test_a_file_that_is_made_while_we_look_is_not_foreign(tmp_path: Path) -> Non
         closing(sqlite3.connect(path, isolation_level=None, factory=MadeMeanwhile)) as ours,
     ):
         other.execute("PRAGMA journal_mode = WAL")
-        _refuse_foreign(ours, path)
+        refuse_foreign(ours, path)
 
 
 class WriterProcess:

@@ -1,10 +1,12 @@
 """What came of asking a model: an answer that grows, and the note under one that is not whole."""
 
+import re
 from dataclasses import dataclass
 
-from acore_bot.errors import ModelError
+from acore_bot.errors import AcoreError
 from acore_bot.messages import Delta, End, FinishReason
 
+FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 NOTES: dict[FinishReason, str] = {
     "cancelled": "stopped",
     "length": "cut off at the token limit",
@@ -25,7 +27,7 @@ class Answer:
     has_reasoning: bool = False
     first_delta_at: float | None = None
     end: End | None = None
-    fault: ModelError | None = None
+    fault: AcoreError | None = None
     is_stopped: bool = False
 
     def grow(self, delta: Delta, at: float) -> None:
@@ -49,7 +51,7 @@ class Answer:
         if not text:
             return self._excuse()
         note = str(self.fault) if self.fault else NOTES.get(self.finish_reason)
-        return f"{text}\n\n*[{note}]*" if note else text
+        return f"{text}{_fence_to_close(text)}\n\n*[{note}]*" if note else text
 
     def _excuse(self) -> str:
         if self.fault and not self.is_stopped:
@@ -58,3 +60,16 @@ class Answer:
             return ONLY_THOUGHT
         note = NOTES.get(self.finish_reason)
         return f"*[{note}]*" if note else NOTHING_SAID
+
+
+def _fence_to_close(text: str) -> str:
+    """What closes a code block that the text leaves open, so that a note stands outside it."""
+    open_fence = ""
+    for line in text.splitlines():
+        if match := FENCE.match(line):
+            fence, rest = match.groups()
+            if not open_fence:
+                open_fence = fence
+            elif fence.startswith(open_fence) and not rest.strip():
+                open_fence = ""
+    return f"\n{open_fence}" if open_fence else ""

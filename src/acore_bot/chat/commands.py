@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from msgspec import Struct
 
-from acore_bot.chat.conversation import Choices
+from acore_bot.chat.conversation import Choices, Conversations
 from acore_bot.chat.persona import PersonaLibrary
 from acore_bot.contracts import ChatModel, History
-from acore_bot.errors import NotFound
+from acore_bot.errors import ConfigurationError, NotFound
 from acore_bot.messages import IncomingCommand, Message
 
 DEFAULT_SHOWN_MESSAGES = 10
@@ -32,12 +32,14 @@ class Commands:
         self,
         *,
         history: History,
+        conversations: Conversations,
         personas: PersonaLibrary,
         choices: Choices,
         model: ChatModel,
         list_models: Callable[[], Awaitable[Mapping[str, tuple[str, ...]]]],
     ) -> None:
         self._history = history
+        self._conversations = conversations
         self._personas = personas
         self._choices = choices
         self._model = model
@@ -61,7 +63,7 @@ class Commands:
         return await command.run(incoming)
 
     async def _reset(self, incoming: IncomingCommand) -> str:
-        count = await self._history.clear(incoming.conversation)
+        count = await self._conversations.forget(incoming.conversation)
         return f"Forgotten: {_counted(count, 'message')}. We start afresh."
 
     async def _persona(self, incoming: IncomingCommand) -> str:
@@ -74,13 +76,16 @@ class Commands:
 
     def _list_personas(self, conversation: str) -> str:
         current = self._choices.of(conversation).persona
-        personas = (self._personas.load(slug) for slug in self._personas.names())
-        lines = (
-            f"- **{persona.slug}**{' (now)' if persona.slug == current else ''}: "
-            f"{persona.description or persona.name}"
-            for persona in personas
-        )
+        lines = (self._persona_line(slug, current) for slug in self._personas.names())
         return "\n".join((*lines, "", "Change with `/persona NAME`."))
+
+    def _persona_line(self, slug: str, current: str) -> str:
+        now = " (now)" if slug == current else ""
+        try:
+            persona = self._personas.load(slug)
+        except ConfigurationError as error:  # the others can be chosen all the same
+            return f"- **{slug}**{now}: {error.sentence}"
+        return f"- **{slug}**{now}: {persona.description or persona.name}"
 
     async def _choose_model(self, incoming: IncomingCommand) -> str:
         name = incoming.argument

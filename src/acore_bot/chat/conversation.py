@@ -34,6 +34,7 @@ class Turn:
         self._history = history
         self._open_answers = open_answers
         self._answer_ids: list[int] = []
+        self._is_forgotten = False
 
     def open_answer(self, answer_id: int) -> None:
         """Note that an answer became visible: replies to it wait until the turn is over."""
@@ -41,8 +42,14 @@ class Turn:
         self._answer_ids.append(answer_id)
 
     async def commit(self, messages: Sequence[Message]) -> None:
-        """Store what was said in this turn, all or nothing. Raises `HistoryError`."""
-        await self._history.append(messages)
+        """Store what was said in this turn, all or nothing, unless its conversation was forgotten
+        meanwhile. Raises `HistoryError`."""
+        if not self._is_forgotten:
+            await self._history.append(messages)
+
+    def forget(self) -> None:
+        """Let nothing of this turn be stored."""
+        self._is_forgotten = True
 
     def close(self) -> None:
         """Let those who reply to the answer go on."""
@@ -59,6 +66,15 @@ class Conversations:
         self._limit = history_messages + 1
         self._people = _KeyedLocks()
         self._open_answers = _OpenAnswers()
+        self._open_turns: dict[Turn, str] = {}
+
+    async def forget(self, conversation: str) -> int:
+        """Remove a conversation, with the turns that are under way in it. Return how many messages
+        it had. Raises `HistoryError`."""
+        for turn, its_conversation in self._open_turns.items():
+            if its_conversation == conversation:
+                turn.forget()
+        return await self._history.clear(conversation)
 
     @asynccontextmanager
     async def take_turn(self, message: IncomingMessage) -> AsyncIterator[Turn]:
@@ -67,9 +83,11 @@ class Conversations:
             if message.reply_to is not None:
                 await self._open_answers.wait(message.reply_to)
             turn = Turn(self._history, await self._load(message), self._open_answers)
+            self._open_turns[turn] = message.conversation
             try:
                 yield turn
             finally:
+                del self._open_turns[turn]
                 turn.close()
 
     async def _load(self, message: IncomingMessage) -> Context:

@@ -13,6 +13,7 @@ go through that message begin there too, others do not. If it is forgotten, only
 """
 
 import math
+import re
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -36,8 +37,13 @@ from acore_bot.messages import (
 Labels: TypeAlias = Literal["auto", "always", "never"]
 
 MAX_NAME_CHARACTERS = 32
-# The marks of a label, and fillers that Unicode counts among letters and symbols.
-FORBIDDEN_IN_NAMES = frozenset("[]<>:|#\u115f\u1160\u2800")
+MAX_MARKS = 2  # accents and vowel signs on one letter, as living scripts use them
+# The marks of a label, and what Unicode counts among letters and marks though nobody sees it:
+# fillers, the grapheme joiner and the variation selectors.
+FORBIDDEN_IN_NAMES = frozenset("[]<>:|#\u115f\u1160\u2800\u3164\uffa0\u034f") | {
+    chr(code) for code in (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
+}
+LINE_END = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 MAX_REMEMBERED_STARTS = 10_000
 # An estimate may be a little low; a refusal costs a round trip.
 SAFETY_SHARE = 0.05
@@ -226,18 +232,26 @@ def _spoken(message: Message | IncomingMessage, *, labelled: bool) -> str:
     if not labelled:
         return message.text
     time = message.created_at.strftime("%Y-%m-%d %H:%M")
-    return f"[{time} {speaker_name(message.author)}] {message.text}"
+    # Indented, so that no line of a text can pass for somebody else's label.
+    text = LINE_END.sub(r"\g<0>  ", message.text)
+    return f"[{time} {speaker_name(message.author)}] {text}"
 
 
 def speaker_name(author: Author) -> str:
     """Make a display name that cannot pass for anything else: one line, no brackets, no invisible
-    or direction-changing characters, at most 32 characters."""
-    kept = (
-        character
-        for character in unicodedata.normalize("NFKC", author.name)
-        if unicodedata.category(character)[0] not in "CM" and character not in FORBIDDEN_IN_NAMES
-    )
-    return " ".join("".join(kept).split())[:MAX_NAME_CHARACTERS].strip() or "someone"
+    or direction-changing characters, no towers of accents, at most 32 characters."""
+    visible = "".join(_visible(unicodedata.normalize("NFKC", author.name)))
+    return " ".join(visible.split())[:MAX_NAME_CHARACTERS].strip() or "someone"
+
+
+def _visible(name: str) -> Iterable[str]:
+    room_for_marks = 0
+    for character in name:
+        kind = unicodedata.category(character)[0]
+        # A mark stands on a letter; alone it would stand on whatever comes before the name.
+        room_for_marks = MAX_MARKS if kind == "L" else room_for_marks - 1 if kind == "M" else 0
+        if kind != "C" and room_for_marks >= 0 and character not in FORBIDDEN_IN_NAMES:
+            yield character
 
 
 def _merged(messages: Iterable[ChatMessage]) -> Iterable[ChatMessage]:

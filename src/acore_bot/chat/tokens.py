@@ -19,6 +19,7 @@ WEIGHT_OF_NEWEST = 0.25
 LOWEST_RATE = 0.25
 HIGHEST_RATE = 4 * CHARACTERS_PER_TOKEN  # each byte of a four-byte character a token of its own
 MAX_MODELS = 256
+MIN_CONTEXT_TOKENS = 64  # a smaller figure was misread, and would mute the model
 
 
 def raw_tokens(text: str) -> float:
@@ -72,7 +73,8 @@ class TokenEstimator:
         """Take a refusal's own figures as the truth at once: the next prompt must fit."""
         old = self._of(model)
         rate = _bounded(prompt_tokens / raw_total(messages)) if prompt_tokens else old.rate
-        self._keep(model, _Learned(rate, context_tokens or old.context_tokens))
+        told = context_tokens if (context_tokens or 0) >= MIN_CONTEXT_TOKENS else None
+        self._keep(model, _Learned(rate, told or old.context_tokens))
 
     def _of(self, model: str) -> _Learned:
         return self._learned.get(model, _Learned())

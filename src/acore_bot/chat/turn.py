@@ -26,7 +26,7 @@ from acore_bot.chat.persona import Persona, PersonaLibrary
 from acore_bot.chat.prompt import Prompt, PromptBuilder, Question
 from acore_bot.chat.reply import Reply
 from acore_bot.contracts import ChatModel, ReplyTarget
-from acore_bot.errors import AcoreError, HistoryError, ModelError, TooLong
+from acore_bot.errors import AcoreError, HistoryError, ModelError, TargetGone, TooLong, Unexpected
 from acore_bot.messages import (
     Author,
     ChatRequest,
@@ -41,7 +41,6 @@ from acore_bot.telemetry import events
 log = logging.getLogger(__name__)
 
 BOT_ID = "bot"
-UNEXPECTED = "Something went wrong inside the bot. Its log says what; please ask again."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +66,14 @@ class TurnTaker:
                 await target.post(await self.commands.run(incoming), final=True)
             elif attention.decide(incoming).answers:
                 await self._take_turn(incoming, target)
+        except TargetGone:
+            raise
         except AcoreError as error:
             await target.post(str(error), final=True)
-        except OSError:
-            raise  # the place itself is gone, so there is nobody left to tell
         except Exception:
             # Whatever else it is, the person must not be left without a word.
             log.exception("a message could not be answered")
-            await target.post(UNEXPECTED, final=True)
+            await target.post(str(Unexpected()), final=True)
 
     async def _take_turn(self, message: IncomingMessage, target: ReplyTarget) -> None:
         async with self.conversations.take_turn(message) as turn:
@@ -110,11 +109,18 @@ class TurnTaker:
                 self.prompts.learn_from_refusal(prompt, refusal)
                 harder = self._build(question, info, harder_than=prompt)
                 await self._stream(harder.request, answer, reply)
-        except ModelError as error:
-            answer.fault = error
-            log.warning("%s failed: %s %s", question.model, error.kind, error.detail)
         except asyncio.CancelledError:
             answer.is_stopped = True
+        except TargetGone:
+            raise
+        except AcoreError as error:
+            answer.fault = error
+            detail = error.detail if isinstance(error, ModelError) else ""
+            log.warning("%s failed: %s %s", question.model, error, detail)
+        except Exception:
+            # Whatever it is, what was said before it is kept and the person is told.
+            log.exception("%s failed", question.model)
+            answer.fault = Unexpected()
         return answer
 
     def _build(
