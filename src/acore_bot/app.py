@@ -122,14 +122,15 @@ def open_prompts(settings: Settings) -> PromptBuilder:
 def open_provider(settings: Settings, name: str, emit: Emit = ignore) -> Provider:
     """Make a provider of its table in the settings. Raises `ConfigurationError`.
 
-    One that has a parameter `emit` is given the place to which events go.
+    One that has a parameter `emit` is given the place to which events go, one that has `limits` its
+    time limits.
     """
     table = settings.providers[name]
     factory = plugins.load_provider(table.kind)
     signature = inspect.signature(factory)
-    arguments = {"name": name, **_arguments(table)}
-    if "emit" in signature.parameters:
-        arguments["emit"] = emit
+    offered = {"emit": emit, **_limits(table)}
+    taken = {key: value for key, value in offered.items() if key in signature.parameters}
+    arguments = {"name": name, **_arguments(table), **taken}
     try:
         signature.bind(**arguments)
     except TypeError as error:
@@ -142,13 +143,17 @@ def _arguments(table: ProviderSettings) -> dict[str, object]:
     """Turn a table of the settings into plain arguments: no settings type goes further down."""
     if isinstance(table, PluginSettings):
         return dict(table.table)
-    fields = {name: _revealed(getattr(table, name)) for name in type(table).model_fields}
-    fields.pop("kind")
-    if "total_seconds" in fields:
-        fields["first_byte_seconds"] = table.first_byte_limit_seconds
-        limits = {name: fields.pop(name) for name in fields.keys() & StreamLimits.__struct_fields__}
-        fields["limits"] = msgspec.convert(limits, StreamLimits)
-    return fields
+    names = type(table).model_fields.keys() - {"kind", *StreamLimits.__struct_fields__}
+    return {name: _revealed(getattr(table, name)) for name in names}
+
+
+def _limits(table: ProviderSettings) -> dict[str, StreamLimits]:
+    if isinstance(table, PluginSettings):
+        return {}
+    names = type(table).model_fields.keys() & {*StreamLimits.__struct_fields__}
+    seconds = {name: getattr(table, name) for name in names}
+    seconds["first_byte_seconds"] = table.first_byte_limit_seconds
+    return {"limits": msgspec.convert(seconds, StreamLimits)}
 
 
 def _revealed(value: object) -> object:
@@ -180,10 +185,17 @@ async def chat_in_terminal(settings: Settings, conversation: str) -> None:
             snowflakes=SnowflakeSequence(time.time),
             persona_name=persona_name,
             commands=bot.commands.described(),
+            greeting=await _greeting(settings, bot, conversation),
             history_file=settings.data.directory / TYPED_LINES_FILE,
         )
         listeners.append(terminal.on_event)
         await terminal.run(bot.handler)
+
+
+async def _greeting(settings: Settings, bot: App, conversation: str) -> str:
+    goes_on = await bot.history.recent(conversation, 1)
+    begins = f"The conversation {conversation!r} goes on" if goes_on else "A new conversation"
+    return f"{begins} with {settings.chat.model}. /help shows what there is."
 
 
 def person_at_terminal() -> Author:

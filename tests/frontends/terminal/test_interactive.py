@@ -86,7 +86,7 @@ class Stopped:
             self.ended.set()
 
 
-def make_terminal(window: Window, history_file: Path | None = None) -> Terminal:
+def make_terminal(window: Window, history_file: Path | None = None, greeting: str = "") -> Terminal:
     """Return a terminal in that window."""
     return Terminal(
         conversation="here",
@@ -94,6 +94,7 @@ def make_terminal(window: Window, history_file: Path | None = None) -> Terminal:
         snowflakes=SnowflakeSequence(NOW.timestamp),
         persona_name=lambda: "Acore",
         commands=COMMANDS,
+        greeting=greeting,
         history_file=history_file,
         stdin=window.stdin,
         stdout=window.stdout,
@@ -117,6 +118,15 @@ async def test_an_answer_stands_between_two_prompts(window: Window) -> None:
         window.press("hello" + ENTER)
         lines = await window.wait_for(lambda lines: len(lines) > 3 and lines[-1] == READY)
         assert lines == [f"{PROMPT} hello", "", "You said hello", "", READY]
+        window.press(CTRL_D)
+
+
+async def test_a_greeting_stands_above_the_first_prompt(window: Window) -> None:
+    """It is shown once, without what would control the terminal."""
+    async with running(window, Echo(), make_terminal(window, greeting="Hello\x1b[2J.")):
+        window.press("hello" + ENTER)
+        lines = await window.wait_for(lambda lines: "You said hello" in lines)
+        assert lines[1:4] == ["Hello[2J.", "", f"{PROMPT} hello"]
         window.press(CTRL_D)
 
 

@@ -28,9 +28,9 @@ class Terminal:
     """Keeps the promise of a front end for one person at a terminal, or one program at a pipe.
 
     `persona_name` is asked at each prompt. `commands` are the core's, name and one-line
-    description. `history_file` keeps the typed lines; None keeps them in memory. `clock` gives the
-    time of a message in UTC; `monotonic` and `sleep` pace the drawing, in seconds. The streams stay
-    the caller's to close.
+    description. A person is shown the `greeting` first. `history_file` keeps the typed lines; None
+    keeps them in memory. `clock` gives the time of a message in UTC; `monotonic` and `sleep` pace
+    the drawing, in seconds. The streams stay the caller's to close.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Terminal:
         snowflakes: SnowflakeSequence,
         persona_name: Callable[[], str],
         commands: Sequence[tuple[str, str]] = (),
+        greeting: str = "",
         history_file: Path | None = None,
         stdin: TextIO | None = None,
         stdout: TextIO | None = None,
@@ -53,6 +54,7 @@ class Terminal:
         )
         self._persona_name = persona_name
         self._commands = tuple(commands)
+        self._greeting = greeting
         self._history_file = history_file
         self._stdin = sys.stdin if stdin is None else stdin
         self._stdout = sys.stdout if stdout is None else stdout
@@ -93,6 +95,7 @@ class Terminal:
                 stdout=self._stdout,
                 pace=self._pace,
                 activity=self._describe_activity,
+                greeting=clean(self._greeting),
             )
         return Piped(self._speaker, self._commands, self._stdin, self._stdout)
 

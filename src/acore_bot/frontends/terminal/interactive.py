@@ -45,7 +45,9 @@ class Interactive:
         stdout: TextIO,
         pace: Pace,
         activity: Callable[[], str],
+        greeting: str,
     ) -> None:
+        self._greeting = greeting
         self._speaker = speaker
         self._persona_name = persona_name
         self._commands = (*commands, *OWN_COMMANDS)
@@ -61,6 +63,8 @@ class Interactive:
         terminal = (create_input(self._stdin), create_output(self._stdout))
         history = self._open_history()
         session = make_session(self._commands, self._persona_name, history, terminal)
+        if self._greeting:
+            self._say(Text(self._greeting, style="dim"))
         while not self._screen.is_closed:
             try:
                 text = (await session.prompt_async(set_exception_handler=False)).strip()
