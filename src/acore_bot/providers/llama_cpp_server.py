@@ -1,8 +1,8 @@
 """The child process of the embedded model: llama.cpp's own server on a loopback port.
 
-Run as `python -m acore_bot.providers.llama_cpp_server`. Reads one line of JSON (`ServerOptions`)
-from standard input, answers one line of JSON (`ServerReady`) on standard output, then serves until
-standard input closes. So it ends with its parent, even if the parent is killed.
+Run by its path, so it imports nothing else of this package. Reads one line of JSON
+(`ServerOptions`) from standard input, answers one line of JSON (`ServerReady`) on standard output,
+then serves until standard input closes. So it ends with its parent, even if the parent is killed.
 """
 
 import os

@@ -17,7 +17,13 @@ from acore_bot.frontends.terminal.piped import Piped
 from acore_bot.frontends.terminal.reply import Pace
 from acore_bot.frontends.terminal.signals import run_until_signal
 from acore_bot.messages import Author, SnowflakeSequence
-from acore_bot.telemetry.events import Event, ModelLoaded, ModelLoading
+from acore_bot.telemetry.events import (
+    Event,
+    ModelLoaded,
+    ModelLoading,
+    TurnFailed,
+    TurnFinished,
+)
 
 
 def _now() -> datetime:
@@ -66,7 +72,7 @@ class Terminal:
         match event:
             case ModelLoading(model=model):
                 self._loading = clean(model)
-            case ModelLoaded():
+            case ModelLoaded() | TurnFailed() | TurnFinished():
                 self._loading = None
 
     async def run(self, handler: Handler) -> None:
