@@ -28,6 +28,7 @@ from acore_bot.messages import (
     ChatMessage,
     ChatRequest,
     Delta,
+    End,
     IncomingMessage,
     SnowflakeSequence,
     Usage,
@@ -151,7 +152,7 @@ async def _answer(model: ChatModel, request: ChatRequest) -> tuple[str, Usage, f
             if isinstance(piece, Delta):
                 first = first or time.monotonic() - asked_at
                 text += piece.text
-            elif piece.usage:
+            elif isinstance(piece, End) and piece.usage:
                 usage = piece.usage
     return text, usage, first
 

@@ -10,12 +10,11 @@ from typing import Protocol
 from acore_bot.messages import (
     ChatRequest,
     ConversationSummary,
-    Delta,
-    End,
     IncomingCommand,
     IncomingMessage,
     Message,
     ModelInfo,
+    Piece,
 )
 from acore_bot.telemetry.events import Event
 
@@ -23,10 +22,9 @@ from acore_bot.telemetry.events import Event
 class ChatModel(Protocol):
     """Answers a request as a stream."""
 
-    def stream(
-        self, request: ChatRequest
-    ) -> AbstractAsyncContextManager[AsyncIterator[Delta | End]]:
-        """Open a stream of deltas that closes with exactly one `End`.
+    def stream(self, request: ChatRequest) -> AbstractAsyncContextManager[AsyncIterator[Piece]]:
+        """Open a stream of deltas that closes with exactly one `End`. While the request waits for
+        its turn, its place in the queue may come before them.
 
         Leaving the block, for whatever reason, stops the work upstream. A stream that ends without
         a finish reason ends as `truncated`. Raises `ModelError`, on entry or while iterating.

@@ -98,14 +98,33 @@ class ChatMessage(Struct, frozen=True):
 
 
 class ChatRequest(Struct, frozen=True, kw_only=True):
-    """Everything that decides an answer. `model` is written `provider/model` until a provider
-    receives it, which sees its own part only. `max_tokens` bounds the answer, always."""
+    """Everything that decides an answer, and how it may be served.
+
+    `model` is written `provider/model` until a provider receives it, which sees its own part only.
+    `max_tokens` bounds the answer, always. `scope` says who may share the answer: `public`,
+    `guild:ID` or `private:CONVERSATION`; what `is_personal` is never shared. `has_history` tells a
+    chat turn from a stateless question. `asker` is who waits for it, and `deadline` the moment of a
+    monotonic clock by which the whole answer has to be over; neither shapes the answer.
+    """
 
     model: str
     messages: tuple[ChatMessage, ...]
     max_tokens: int
     temperature: float | None = None
     seed: int | None = None
+    scope: str = "public"
+    is_personal: bool = False
+    has_history: bool = False
+    asker: str = ""
+    deadline: float | None = None
+
+
+class Waiting(Struct, frozen=True):
+    """A place in the queue, told before the first delta: `position` 1 is next; `seconds` is how
+    long others have waited from there lately, or None if nobody has yet."""
+
+    position: int
+    seconds: float | None = None
 
 
 class Delta(Struct, frozen=True):
@@ -127,13 +146,21 @@ class Usage(Struct, frozen=True, kw_only=True):
 
 class End(Struct, frozen=True, kw_only=True):
     """The last piece of every stream. `model` is who really answered, which may differ from who was
-    asked; `response_id` is the provider's name for this answer, if it has one."""
+    asked; `response_id` is the provider's name for this answer, if it has one. `is_shared`: it was
+    streamed to several askers at once; `is_cached`: it was given before; `fell_back_from` names the
+    model that was asked, if another had to answer."""
 
     finish_reason: FinishReason
     usage: Usage | None = None
     provider: str = ""
     model: str = ""
     response_id: str = ""
+    is_shared: bool = False
+    is_cached: bool = False
+    fell_back_from: str = ""
+
+
+Piece: TypeAlias = Waiting | Delta | End
 
 
 class ModelInfo(Struct, frozen=True, kw_only=True):

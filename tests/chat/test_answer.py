@@ -4,9 +4,9 @@ from typing import get_args
 
 import pytest
 
-from acore_bot.chat.answer import NOTES, NOTHING_SAID, ONLY_THOUGHT, Answer
+from acore_bot.chat.answer import NOTES, NOTHING_SAID, ONLY_THOUGHT, Answer, place_in_line
 from acore_bot.errors import ModelError, TimedOut
-from acore_bot.messages import Delta, End, FinishReason
+from acore_bot.messages import Delta, End, FinishReason, Waiting
 
 TIMED_OUT = TimedOut(provider="scripted", model="script", detail="secret words", remedy="Ask anew.")
 TOLD = "scripted/script took too long. Ask anew."
@@ -118,3 +118,28 @@ def test_a_note_stands_outside_of_code(text: str, closed: str) -> None:
     """A code block that the answer leaves open is closed before the note, and only then."""
     assert make_answer(text, ends="length").final_text == f"{closed}\n\n*[{NOTES['length']}]*"
     assert make_answer(text, ends="stop").final_text == text
+
+
+def test_an_answer_of_another_model_says_so() -> None:
+    """If the model that was asked could not answer, the person learns who did."""
+    answer = make_answer("Hello", ends="stop")
+    assert answer.answered_by == answer.model
+    answer.end = End(
+        finish_reason="stop", provider="embedded", model="small", fell_back_from=answer.model
+    )
+    assert answer.answered_by == "embedded/small"
+    note = f"answered by embedded/small, because {answer.model} could not"
+    assert answer.final_text == f"Hello\n\n*[{note}]*"
+
+
+@pytest.mark.parametrize(
+    ("waiting", "told"),
+    [
+        (Waiting(1), "*You are next in line.*"),
+        (Waiting(1, 13.6), "*You are next in line, about 14 s.*"),
+        (Waiting(3, 20.0), "*2 before you in line, about 20 s.*"),
+    ],
+)
+def test_who_waits_is_told_the_place(waiting: Waiting, told: str) -> None:
+    """How many are before one, and how long that has taken, if anyone knows."""
+    assert place_in_line(waiting) == told

@@ -435,3 +435,15 @@ def test_names_of_all_scripts_stay_readable(name: str) -> None:
     """Marks that belong to a letter are kept; towers of them are not."""
     assert speaker_name(Author("1", name)) == unicodedata.normalize("NFKC", name)
     assert speaker_name(Author("1", "e" + "\u0301" * 50)) == "é\u0301\u0301"
+
+
+@pytest.mark.parametrize(
+    ("is_private", "is_stateless", "scope"),
+    [(True, False, "private:tea"), (False, False, "guild:tea"), (True, True, "public")],
+)
+def test_who_may_share_the_answer(is_private: bool, is_stateless: bool, scope: str) -> None:
+    """A turn's request stays within its conversation; only stateless questions are everyone's."""
+    message = heard(9, is_private=is_private)
+    question = Question(message=message, model=MODEL, system=SYSTEM, is_stateless=is_stateless)
+    request = make_builder().build(question, WIDE).request
+    assert (request.scope, request.has_history, request.asker) == (scope, not is_stateless, ADA.id)

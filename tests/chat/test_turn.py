@@ -29,6 +29,7 @@ from acore_bot.messages import (
     Message,
     ModelInfo,
     Usage,
+    Waiting,
 )
 from acore_bot.providers.scripted import CUT, Answer, Scripted
 from acore_bot.telemetry.events import Event, PromptTrimmed, TurnFailed, TurnFinished
@@ -541,3 +542,25 @@ async def test_events_hold_no_words(core: Core) -> None:
     core.will_say("I am fine.")
     await core.hear(heard(1, "My secret is 12345."))
     assert not [word for word in ("12345", "fine", "Ada", "tea") if word in str(core.events)]
+
+
+async def test_a_place_in_line_is_shown_until_the_answer_begins(core: Core) -> None:
+    """Who waits sees the place, in the message that becomes the answer; it is not stored."""
+    gate = asyncio.Event()
+    core.will_say([Waiting(2, 8.0), gate, "I am fine."])
+    hearing = asyncio.create_task(core.hear(heard(1)))
+    await core.target.until_shown("*1 before you in line, about 8 s.*")
+    gate.set()
+    await hearing
+    assert core.target.visible == {1_000: "I am fine."}
+    assert (await core.stored())[1] == ("assistant", "I am fine.", "stop")
+
+
+async def test_who_really_answered_is_stored(core: Core) -> None:
+    """If another model had to answer, the history names it and the estimate learns nothing."""
+    usage = Usage(prompt_tokens=9_999, completion_tokens=1)
+    end = End(finish_reason="stop", provider="b", model="m", fell_back_from=MODEL, usage=usage)
+    core.will_say(["Hello.", end])
+    await core.hear(heard(1))
+    assert (await core.history.recent("tea", 9))[-1].model == "b/m"
+    assert core.taker.prompts._estimator.rate(MODEL) == 1.0

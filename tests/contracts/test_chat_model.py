@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import pytest
+from msgspec import Struct
 from tests.fakes.model_server import (
     CHAT,
     LAST_CHUNK,
@@ -27,7 +28,8 @@ from tests.fakes.model_server import (
 
 from acore_bot.contracts import Provider
 from acore_bot.errors import ModelError, Overloaded
-from acore_bot.messages import ChatMessage, ChatRequest, Delta, End
+from acore_bot.messages import ChatMessage, ChatRequest, Delta, End, Waiting
+from acore_bot.providers.llama_cpp import MODEL_NAME, Embedded
 from acore_bot.providers.ollama import Ollama
 from acore_bot.providers.openai_compatible import OpenAICompatible
 from acore_bot.providers.openrouter import OpenRouter
@@ -169,16 +171,44 @@ async def scripted() -> AsyncIterator[Subject]:
     yield Subject(provider, "tiny", until_idle, AnswersScript(provider))
 
 
+class Slot(Struct):
+    """What llama.cpp's `/slots` tells of one of them."""
+
+    is_processing: bool
+
+
+@asynccontextmanager
+async def embedded() -> AsyncIterator[Subject]:
+    """The real llama.cpp, which cannot be told what to say."""
+    provider = Embedded(context_tokens=512, cache_ram_mib=0, threads=1)
+
+    async def until_idle() -> None:
+        assert provider._child is not None
+        client = provider._child.client._client
+        url, border = client.base.parent / "slots", client.border("")
+        while any(slot.is_processing for slot in await client.fetch(url, list[Slot], border)):
+            pass  # each look is a round trip, and the test has a time limit
+
+    yield Subject(provider, MODEL_NAME, until_idle)
+    await provider.aclose()
+
+
 SUBJECTS: dict[str, Callable[[], AbstractAsyncContextManager[Subject]]] = {
     "ollama": ollama,
     "openai_compatible": openai_compatible,
     "openrouter": openrouter,
     "scripted": scripted,
+    "embedded": embedded,
 }
 SCRIPTABLE = ("ollama", "openai_compatible", "openrouter", "scripted")
 
 
-@pytest.fixture(params=SUBJECTS)
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.embedded) if name == "embedded" else name
+        for name in SUBJECTS
+    ]
+)
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     """Make each provider in turn."""
     async with SUBJECTS[request.param]() as made:
@@ -201,7 +231,7 @@ def ask(subject: Subject, text: str = "Count to three.") -> ChatRequest:
 async def collect(subject: Subject) -> list[Delta | End]:
     """Return all pieces of one answer."""
     async with subject.provider.stream(ask(subject)) as pieces:
-        return [piece async for piece in pieces]
+        return [piece async for piece in pieces if not isinstance(piece, Waiting)]
 
 
 async def test_answer_is_deltas_then_one_end(subject: Subject) -> None:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from acore_bot.errors import AcoreError
-from acore_bot.messages import Delta, End, FinishReason
+from acore_bot.messages import Delta, End, FinishReason, Waiting
 
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 NOTES: dict[FinishReason, str] = {
@@ -38,6 +38,12 @@ class Answer:
         self.has_reasoning = self.has_reasoning or bool(delta.reasoning)
 
     @property
+    def answered_by(self) -> str:
+        """Who gave the answer, as `provider/model`: who was asked, unless another had to."""
+        end = self.end
+        return f"{end.provider}/{end.model}" if end and end.fell_back_from else self.model
+
+    @property
     def finish_reason(self) -> FinishReason:
         """Why the answer ends where it does."""
         if self.is_stopped:
@@ -50,8 +56,16 @@ class Answer:
         text = self.text.strip()
         if not text:
             return self._excuse()
-        note = str(self.fault) if self.fault else NOTES.get(self.finish_reason)
+        note = self._note()
         return f"{text}{_fence_to_close(text)}\n\n*[{note}]*" if note else text
+
+    def _note(self) -> str:
+        if self.fault:
+            return str(self.fault)
+        notes = [NOTES.get(self.finish_reason)]
+        if self.answered_by != self.model:
+            notes.append(f"answered by {self.answered_by}, because {self.model} could not")
+        return "; ".join(note for note in notes if note)
 
     def _excuse(self) -> str:
         if self.fault and not self.is_stopped:
@@ -60,6 +74,13 @@ class Answer:
             return ONLY_THOUGHT
         note = NOTES.get(self.finish_reason)
         return f"*[{note}]*" if note else NOTHING_SAID
+
+
+def place_in_line(waiting: Waiting) -> str:
+    """Tell someone who waits how many are before them, and how long that has taken lately."""
+    before = waiting.position - 1
+    place = "You are next in line" if not before else f"{before} before you in line"
+    return f"*{place}, about {waiting.seconds:.0f} s.*" if waiting.seconds else f"*{place}.*"
 
 
 def _fence_to_close(text: str) -> str:

@@ -72,14 +72,16 @@ class PromptOptions(Struct, frozen=True, kw_only=True):
 
 class Question(Struct, frozen=True, kw_only=True):
     """A new message and all that decides what the model sees with it. `said` is what it continues,
-    oldest first; `is_branch` says that this is not the conversation's plain line; `system` is the
-    persona."""
+    oldest first; `is_branch` says that this is not the conversation's plain line; `is_stateless`
+    that the answer depends on no conversation, so that whoever asks the same may share it; `system`
+    is the persona."""
 
     message: IncomingMessage
     model: str
     system: str
     said: tuple[Message, ...] = ()
     is_branch: bool = False
+    is_stateless: bool = False
     temperature: float | None = None
 
 
@@ -148,6 +150,9 @@ class PromptBuilder:
             messages=(head, *_merged((*said, last))),
             max_tokens=max_tokens,
             temperature=_first_given(question.temperature, self._options.temperature),
+            scope=_scope(question),
+            has_history=not question.is_stateless,
+            asker=question.message.author.id,
         )
         return Prompt(
             request=request,
@@ -186,6 +191,14 @@ class PromptBuilder:
         self._starts.move_to_end(place)
         if len(self._starts) > MAX_REMEMBERED_STARTS:
             self._starts.popitem(last=False)
+
+
+def _scope(question: Question) -> str:
+    """Who may share the answer: everyone, or those who can read this conversation."""
+    message = question.message
+    if question.is_stateless:
+        return "public"
+    return f"{'private' if message.is_private else 'guild'}:{message.conversation}"
 
 
 def _places(question: Question) -> tuple[_Place, ...]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from acore_bot.chat import attention
-from acore_bot.chat.answer import Answer
+from acore_bot.chat.answer import Answer, place_in_line
 from acore_bot.chat.commands import Commands
 from acore_bot.chat.conversation import Choices, Context, Conversations, Turn
 from acore_bot.chat.persona import Persona, PersonaLibrary
@@ -30,11 +30,13 @@ from acore_bot.errors import AcoreError, HistoryError, ModelError, TargetGone, T
 from acore_bot.messages import (
     Author,
     ChatRequest,
+    Delta,
     End,
     IncomingCommand,
     IncomingMessage,
     Message,
     ModelInfo,
+    Waiting,
 )
 from acore_bot.telemetry import events
 
@@ -135,12 +137,16 @@ class TurnTaker:
     async def _stream(self, request: ChatRequest, answer: Answer, reply: Reply) -> None:
         async with self.model.stream(request) as pieces:
             async for piece in pieces:
-                if isinstance(piece, End):
-                    answer.end = piece
-                else:
-                    answer.grow(piece, self.clock())
-                    reply.show(answer.text)
-        if answer.end and answer.end.usage:
+                match piece:
+                    case Delta():
+                        answer.grow(piece, self.clock())
+                        reply.show(answer.text)
+                    case Waiting():
+                        reply.show(place_in_line(piece))
+                    case End():
+                        answer.end = piece
+        # Another model counts in other tokens.
+        if answer.end and answer.end.usage and not answer.end.fell_back_from:
             self.prompts.learn_from_usage(request, answer.end.usage)
 
     def _said(
@@ -165,7 +171,7 @@ class TurnTaker:
             created_at=self.now(),
             parent_id=message.id,
             finish_reason=answer.finish_reason,
-            model=answer.model,
+            model=answer.answered_by,
         )
         return asked, answered
 
@@ -207,7 +213,7 @@ def _what_happened(answer: Answer, now: float) -> events.Event:
     first = answer.first_delta_at
     usage = answer.end.usage if answer.end else None
     return events.TurnFinished(
-        model=answer.model,
+        model=answer.answered_by,
         finish_reason=answer.finish_reason,
         first_delta_seconds=None if first is None else first - answer.asked_at,
         total_seconds=seconds,

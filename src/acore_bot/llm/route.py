@@ -13,7 +13,7 @@ from msgspec import structs
 
 from acore_bot.contracts import Provider
 from acore_bot.errors import ConfigurationError, ModelError
-from acore_bot.messages import ChatRequest, Delta, End, ModelInfo
+from acore_bot.messages import ChatRequest, ModelInfo, Piece
 
 
 class RoutedModel:
@@ -24,9 +24,7 @@ class RoutedModel:
         self._open_provider = open_provider
         self._providers: dict[str, Provider] = {}
 
-    def stream(
-        self, request: ChatRequest
-    ) -> AbstractAsyncContextManager[AsyncIterator[Delta | End]]:
+    def stream(self, request: ChatRequest) -> AbstractAsyncContextManager[AsyncIterator[Piece]]:
         """Stream from the provider that the request's model names. Raises `ConfigurationError`."""
         provider, model = self._find(request.model)
         return provider.stream(structs.replace(request, model=model))

@@ -9,7 +9,16 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from acore_bot.messages import ChatRequest, Delta, End, FinishReason, ModelInfo, Usage
+from acore_bot.messages import (
+    ChatRequest,
+    Delta,
+    End,
+    FinishReason,
+    ModelInfo,
+    Piece,
+    Usage,
+    Waiting,
+)
 
 
 class _Cut(Struct, frozen=True):
@@ -19,7 +28,7 @@ class _Cut(Struct, frozen=True):
 CUT: Final = _Cut()
 """In an answer: the stream breaks off here, as a lost connection does."""
 
-Item: TypeAlias = str | Delta | End | BaseException | asyncio.Event | _Cut
+Item: TypeAlias = str | Piece | BaseException | asyncio.Event | _Cut
 Answer: TypeAlias = str | Sequence[Item]
 
 
@@ -51,7 +60,7 @@ class Scripted:
         self._context_tokens = context_tokens
 
     @asynccontextmanager
-    async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Delta | End]]:
+    async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Piece]]:
         """Open the next answer."""
         self.requests.append(request)
         answer = self._next_answer(request)
@@ -81,7 +90,7 @@ class Scripted:
             return self._answers[0]
         return next((said.text for said in reversed(request.messages) if said.role == "user"), "")
 
-    async def _say(self, request: ChatRequest, answer: Answer) -> AsyncGenerator[Delta | End]:
+    async def _say(self, request: ChatRequest, answer: Answer) -> AsyncGenerator[Piece]:
         said = ""
         for item in _words(answer) if isinstance(answer, str) else answer:
             await self._sleep(self._delay_seconds)
@@ -90,6 +99,8 @@ class Scripted:
                     delta = Delta(item) if isinstance(item, str) else item
                     said += delta.text
                     yield delta
+                case Waiting():
+                    yield item
                 case asyncio.Event():
                     await item.wait()
                 case BaseException():
