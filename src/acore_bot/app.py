@@ -26,7 +26,7 @@ from acore_bot.chat.persona import PersonaLibrary
 from acore_bot.chat.prompt import PromptBuilder, PromptOptions, Question
 from acore_bot.chat.tokens import TokenEstimator
 from acore_bot.chat.turn import TurnTaker
-from acore_bot.config import PluginSettings, ProviderSettings, Settings
+from acore_bot.config import PluginSettings, ProviderSettings, Settings, TimeLimits
 from acore_bot.contracts import Provider
 from acore_bot.errors import AcoreError, ConfigurationError
 from acore_bot.history.sqlite import SQLiteHistory
@@ -143,12 +143,13 @@ def _arguments(table: ProviderSettings) -> dict[str, object]:
     """Turn a table of the settings into plain arguments: no settings type goes further down."""
     if isinstance(table, PluginSettings):
         return dict(table.table)
-    names = type(table).model_fields.keys() - {"kind", *StreamLimits.__struct_fields__}
+    ours = {"kind", "max_streams", *StreamLimits.__struct_fields__}
+    names = type(table).model_fields.keys() - ours
     return {name: _revealed(getattr(table, name)) for name in names}
 
 
 def _limits(table: ProviderSettings) -> dict[str, StreamLimits]:
-    if isinstance(table, PluginSettings):
+    if not isinstance(table, TimeLimits):
         return {}
     names = type(table).model_fields.keys() & {*StreamLimits.__struct_fields__}
     seconds = {name: getattr(table, name) for name in names}
@@ -220,6 +221,7 @@ async def stateless_request(settings: Settings, model: RoutedModel, text: str) -
             is_private=True,
         ),
         model=settings.chat.model,
+        is_stateless=True,
         system=persona.text,
         temperature=persona.temperature,
     )

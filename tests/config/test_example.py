@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from acore_bot.config import example_toml, load
-from acore_bot.config.settings import PROVIDER_KINDS, Sections
+from acore_bot.config.providers import PROVIDER_KINDS
+from acore_bot.config.settings import Sections
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,10 +7,7 @@ from acore_bot.config.example import example_toml
 from acore_bot.config.files import find_file
 from acore_bot.config.loading import load
 from acore_bot.config.masking import masked_url
-from acore_bot.config.settings import (
-    ChatSettings,
-    DataSettings,
-    DiscordSettings,
+from acore_bot.config.providers import (
     EmbeddedSettings,
     OllamaSettings,
     OpenAISettings,
@@ -18,8 +15,9 @@ from acore_bot.config.settings import (
     PluginSettings,
     ProviderSettings,
     ScriptedSettings,
-    Settings,
+    TimeLimits,
 )
+from acore_bot.config.settings import ChatSettings, DataSettings, DiscordSettings, Settings
 
 __all__ = [
     "ChatSettings",
@@ -33,6 +31,7 @@ __all__ = [
     "ProviderSettings",
     "ScriptedSettings",
     "Settings",
+    "TimeLimits",
     "example_toml",
     "find_file",
     "load",

@@ -12,13 +12,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from acore_bot.config.faults import allowed, default_at
-from acore_bot.config.settings import (
-    KNOWN_PROVIDERS,
-    PROVIDER_KINDS,
-    Section,
-    Sections,
-    TimeLimits,
-)
+from acore_bot.config.providers import KNOWN_PROVIDERS, PROVIDER_KINDS, TimeLimits
+from acore_bot.config.section import Section
+from acore_bot.config.settings import Sections
 from acore_bot.config.sources import KeyPath
 
 _HEAD = """\

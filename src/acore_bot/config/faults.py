@@ -17,13 +17,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from acore_bot.config.masking import MASK, is_secret, masked, printable
-from acore_bot.config.settings import (
-    KNOWN_PROVIDERS,
-    PROVIDER_KINDS,
-    PluginSettings,
-    Section,
-    Sections,
-)
+from acore_bot.config.providers import KNOWN_PROVIDERS, PROVIDER_KINDS, PluginSettings
+from acore_bot.config.section import Section
+from acore_bot.config.settings import Sections
 from acore_bot.config.sources import Gathered, Given, KeyPath, Origin
 from acore_bot.config.values import SLUG_IN_WORDS, Allowed
 

@@ -33,10 +33,7 @@ def load(
     sections = _validated(gathered)
     warning = permission_warning(file, _secrets_in_file(gathered)) if file else ""
     return Settings(
-        data=sections.data,
-        chat=sections.chat,
-        providers=sections.providers,
-        discord=sections.discord,
+        **{name: getattr(sections, name) for name in Sections.model_fields},
         file=file,
         warnings=(warning,) if warning else (),
     )

@@ -1,66 +1,35 @@
-"""Every knob on one page: its type, its default and what it does.
+"""Every knob on one page, with those of the providers on the page beside it: its type, its default
+and what it does.
 
 The settings know nobody: `sources` puts environment, file and flags together, and `faults` words
 the complaints. Secrets are `SecretStr`, or masked by their names.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Literal
 
 import platformdirs
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    JsonValue,
-    SerializerFunctionWrapHandler,
-    Tag,
-    field_validator,
-    model_serializer,
-)
+from pydantic import Field
 
-from acore_bot.config.masking import masked
+from acore_bot.config.providers import ProviderSettings
+from acore_bot.config.section import Section
 from acore_bot.config.values import (
     AbsolutePath,
-    Allowed,
-    Headers,
-    KeepAlive,
     Key,
     ModelName,
+    ModelNames,
     Number,
     Seconds,
     Slug,
-    Table,
-    Texts,
-    Think,
     Tokens,
-    Url,
     Whole,
-    is_loopback,
 )
 
 
 def own_folder() -> Path:
     """Return the user's folder for the settings file and the personas."""
     return platformdirs.user_config_path("acore", appauthor=False)
-
-
-class Section(BaseModel):
-    """A frozen table of settings that never shows a secret unless asked for."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, protected_namespaces=()
-    )
-
-    def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
-        for name, value in super().__repr_args__():
-            yield name, masked(name or "", value)
-
-    @model_serializer(mode="wrap")
-    def _masked(self, dump: SerializerFunctionWrapHandler) -> dict[str, object]:
-        return {name: masked(name, value) for name, value in dump(self).items()}
 
 
 class DataSettings(Section):
@@ -116,202 +85,60 @@ class ChatSettings(Section):
     )
 
 
-class TimeLimits(Section):
-    """How long a provider may take, in seconds."""
+class FailoverSettings(Section):
+    """What answers when the chat model cannot."""
 
-    connect_seconds: Seconds = Field(default=5.0, description="Time to connect, in seconds.")
-    first_byte_seconds: Seconds | None = Field(
-        default=None,
-        examples=[60.0],
-        description="Time until the answer begins, in seconds. Not set, it is 120 where the model "
-        "may have to be loaded first (embedded, ollama, and openai on this machine), else 30.",
+    models: ModelNames = Field(
+        default=(),
+        examples=[["openrouter/openai/gpt-5-mini"]],
+        description="Models to try, in order, before an answer has begun.",
     )
-    gap_seconds: Seconds = Field(
-        default=30.0, description="Longest silence within an answer, in seconds."
-    )
-    progress_seconds: Seconds = Field(
-        default=90.0,
-        description="Longest time without new text on a live connection, in seconds.",
+    embedded: bool = Field(
+        default=True,
+        description="Whether the model inside the package answers when no other does, with a note.",
     )
     total_seconds: Seconds = Field(
-        default=300.0, description="Longest time for a whole answer, in seconds."
-    )
-
-    @property
-    def first_byte_limit_seconds(self) -> float:
-        """The time until the answer must begin, whether it was set or follows from the server."""
-        return self.first_byte_seconds or (120.0 if self._may_load() else 30.0)
-
-    def _may_load(self) -> bool:
-        return True
-
-
-class EmbeddedSettings(TimeLimits):
-    """A small model inside this process: no server, no key."""
-
-    kind: Literal["embedded"] = Field(default="embedded", description="The kind of this provider.")
-    model_file: AbsolutePath | None = Field(
-        default=None,
-        examples=["models/own.gguf"],
-        description="A model file in GGUF format; by default the one the package brings.",
-    )
-    context_tokens: Whole = Field(
-        default=4096,
-        ge=256,
-        le=10_000_000,
-        description="The context window of one conversation, in tokens.",
-    )
-    slots: Whole = Field(
-        default=2, ge=1, le=64, description="How many answers are written side by side."
-    )
-    threads: Whole | None = Field(
-        default=None,
-        ge=1,
-        le=1024,
-        examples=[4],
-        description="Threads that compute; by default as many as there are cores.",
-    )
-    cache_ram_mib: Whole = Field(
-        default=256,
-        ge=0,
-        le=1_048_576,
-        description="Memory for prompts of conversations that are not in a slot, in MiB; 0 is off.",
+        default=300.0,
+        description="Longest time for a whole answer, with waiting in line and all tries.",
     )
 
 
-class OllamaSettings(TimeLimits):
-    """An Ollama server."""
+class QueueSettings(Section):
+    """The line before a provider whose places are taken; people take turns in it."""
 
-    kind: Literal["ollama"] = Field(default="ollama", description="The kind of this provider.")
-    base_url: Url = Field(
-        default="http://127.0.0.1:11434",
-        description="Where the server listens. OLLAMA_HOST is that of [providers.ollama].",
+    max_waiting: Whole = Field(
+        default=32, ge=0, le=10_000, description="How many may wait; others are told at once."
     )
-    context_tokens: Tokens | None = Field(
-        default=None,
-        examples=[16384],
-        description="The context window to ask for, in tokens; by default the server's choice.",
-    )
-    keep_alive: KeepAlive = Field(
-        default="5m", description="How long the model stays in memory after an answer; -1 for ever."
-    )
-    think: Think = Field(
-        default=None,
-        examples=["low"],
-        description="Whether and how hard the model thinks first; by default as it likes.",
-    )
-    options: Table = Field(
-        default={}, description="More options of the model, handed on as they are."
-    )
-    headers: Headers = Field(
-        default={}, description="HTTP headers to send along; they count as secret."
+    max_wait_seconds: Seconds = Field(
+        default=30.0,
+        description="Longest wait; who would have to wait longer is told at once.",
     )
 
 
-class OpenAISettings(TimeLimits):
-    """A server that speaks the chat completions protocol of OpenAI."""
+class DeduplicationSettings(Section):
+    """Whether identical requests in the air share one answer. Nobody shares across these lines."""
 
-    kind: Literal["openai"] = Field(default="openai", description="The kind of this provider.")
-    base_url: Url = Field(
-        examples=["http://127.0.0.1:8000/v1"], description="The address up to and with /v1."
+    public: bool = Field(default=True, description="Stateless questions, wherever they are asked.")
+    guilds: bool = Field(default=True, description="Within one server's shared channels.")
+    private: bool = Field(default=True, description="Within one private conversation.")
+
+
+class ResponseCacheSettings(Section):
+    """Keeps answers to stateless questions for a while. Chats are never answered from it."""
+
+    enabled: bool = Field(default=True, description="Whether it is used.")
+    ttl_seconds: Seconds = Field(default=300.0, description="How long an answer is kept.")
+    max_entries: Whole = Field(default=1000, ge=1, le=1_000_000, description="Most answers.")
+    max_mib: Whole = Field(default=16, ge=1, le=65_536, description="Most memory, in MiB.")
+
+
+class HistoryCacheSettings(Section):
+    """Keeps the newest messages of the latest conversations in memory."""
+
+    max_conversations: Whole = Field(
+        default=1000, ge=1, le=1_000_000, description="Most conversations."
     )
-    api_key: Key = Field(
-        default=None,
-        examples=["sk-..."],
-        description="The key, if one is wanted. OPENAI_API_KEY is that of [providers.openai].",
-    )
-    context_tokens: Tokens | None = Field(
-        default=None,
-        examples=[16384],
-        description="The context window of its models, in tokens, where it is known.",
-    )
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
-        default="max_tokens", description="What the server calls the limit of an answer."
-    )
-    options: Table = Field(
-        default={}, description="More fields of the request, handed on as they are."
-    )
-    headers: Headers = Field(
-        default={}, description="HTTP headers to send along; they count as secret."
-    )
-
-    def _may_load(self) -> bool:
-        return is_loopback(self.base_url)
-
-
-class OpenRouterSettings(TimeLimits):
-    """OpenRouter, which reaches the models of many companies with one key."""
-
-    kind: Literal["openrouter"] = Field(
-        default="openrouter", description="The kind of this provider."
-    )
-    base_url: Url = Field(
-        default="https://openrouter.ai/api/v1", description="The address up to /v1."
-    )
-    api_key: Key = Field(
-        default=None,
-        examples=["sk-or-..."],
-        description="The key. OPENROUTER_API_KEY is that of [providers.openrouter].",
-    )
-    fallback_models: Texts = Field(
-        default=(), description="Models to try, in order, if the first fails."
-    )
-    provider: Table = Field(
-        default={"data_collection": "deny"},
-        description="Which companies may serve; merged over the default, which "
-        "excludes those that keep what is said.",
-    )
-    app_title: str = Field(
-        default="acore-bot", description="The name that OpenRouter shows for this bot."
-    )
-    app_url: str = Field(default="", description="The site that OpenRouter counts this bot under.")
-    options: Table = Field(
-        default={}, description="More fields of the request, handed on as they are."
-    )
-    headers: Headers = Field(
-        default={}, description="HTTP headers to send along; they count as secret."
-    )
-
-    @field_validator("provider", mode="after")
-    @classmethod
-    def _over_default(cls, value: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-        return {"data_collection": "deny", **value}
-
-    def _may_load(self) -> bool:
-        return False
-
-
-class ScriptedSettings(TimeLimits):
-    """Says what it is told to: for tests and demonstrations."""
-
-    kind: Literal["scripted"] = Field(default="scripted", description="The kind of this provider.")
-    answers: Texts = Field(default=(), description="The answers, one after another, over and over.")
-    delay_seconds: Number = Field(
-        default=0.0, ge=0, le=3600, description="Pause before each piece, in seconds."
-    )
-
-
-class PluginSettings(Section):
-    """A provider of another package: any keys, which that package checks.
-
-    Values that come from environment variables are text. `repr` and dumps mask by name; `table`
-    gives the values as they were written.
-    """
-
-    model_config = ConfigDict(extra="allow")
-
-    kind: Annotated[
-        Slug,
-        Allowed(
-            'one of "embedded", "ollama", "openai", "openrouter", "scripted", '
-            "or the name of a plug-in in small letters"
-        ),
-    ] = Field(description="The name that the plug-in registers.")
-
-    @property
-    def table(self) -> Mapping[str, object]:
-        """All keys but `kind`, unmasked."""
-        return self.model_extra or {}
+    max_mib: Whole = Field(default=64, ge=1, le=65_536, description="Most memory, in MiB.")
 
 
 class DiscordSettings(Section):
@@ -322,51 +149,16 @@ class DiscordSettings(Section):
     )
 
 
-PROVIDER_KINDS: Mapping[str, type[Section]] = {
-    "embedded": EmbeddedSettings,
-    "ollama": OllamaSettings,
-    "openai": OpenAISettings,
-    "openrouter": OpenRouterSettings,
-    "scripted": ScriptedSettings,
-}
-
-
-def _provider_tag(value: object) -> str | None:
-    table = value if isinstance(value, Mapping) else {}
-    kind = table["kind"] if "kind" in table else getattr(value, "kind", None)
-    if kind is None and isinstance(value, Mapping):
-        return None  # reported as a missing kind
-    return kind if isinstance(kind, str) and kind in PROVIDER_KINDS else "plugin"
-
-
-ProviderSettings: TypeAlias = Annotated[
-    Annotated[EmbeddedSettings, Tag("embedded")]
-    | Annotated[OllamaSettings, Tag("ollama")]
-    | Annotated[OpenAISettings, Tag("openai")]
-    | Annotated[OpenRouterSettings, Tag("openrouter")]
-    | Annotated[ScriptedSettings, Tag("scripted")]
-    | Annotated[PluginSettings, Tag("plugin")],
-    Discriminator(_provider_tag),
-]
-
-# Present without any configuration. A file may add to them without naming their kind.
-KNOWN_PROVIDERS: Mapping[str, Mapping[str, str]] = {
-    "embedded": {"kind": "embedded"},
-    "ollama": {"kind": "ollama"},
-    "openrouter": {"kind": "openrouter"},
-    "openai": {
-        "kind": "openai",
-        "base_url": "https://api.openai.com/v1",
-        "max_tokens_field": "max_completion_tokens",
-    },
-}
-
-
 class Sections(Section):
     """What a file may hold: its sections."""
 
     data: DataSettings = Field(default_factory=DataSettings)
     chat: ChatSettings = Field(default_factory=ChatSettings)
+    failover: FailoverSettings = Field(default_factory=FailoverSettings)
+    queue: QueueSettings = Field(default_factory=QueueSettings)
+    deduplication: DeduplicationSettings = Field(default_factory=DeduplicationSettings)
+    response_cache: ResponseCacheSettings = Field(default_factory=ResponseCacheSettings)
+    history_cache: HistoryCacheSettings = Field(default_factory=HistoryCacheSettings)
     providers: Mapping[Slug, ProviderSettings] = Field(default_factory=dict)
     discord: DiscordSettings = Field(default_factory=DiscordSettings)
 

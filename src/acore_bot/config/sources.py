@@ -16,7 +16,7 @@ from pydantic_core import from_json
 
 from acore_bot.config.files import read_file
 from acore_bot.config.masking import is_secret, printable
-from acore_bot.config.settings import KNOWN_PROVIDERS
+from acore_bot.config.providers import KNOWN_PROVIDERS
 
 KeyPath: TypeAlias = tuple[str, ...]
 Tree: TypeAlias = dict[str, object]

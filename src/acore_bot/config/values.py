@@ -85,6 +85,7 @@ def is_loopback(url: str) -> bool:
 Whole: TypeAlias = Annotated[int, BeforeValidator(_no_boolean)]
 Number: TypeAlias = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
 Seconds: TypeAlias = Annotated[Number, Field(gt=0, le=86_400)]
+Streams: TypeAlias = Annotated[Whole, Field(ge=1, le=1000)]
 Tokens: TypeAlias = Annotated[Whole, Field(ge=1, le=100_000_000)]
 Slug: TypeAlias = Annotated[
     str,
@@ -96,6 +97,7 @@ ModelName: TypeAlias = Annotated[
     StringConstraints(pattern=rf"^{SLUG}/\S(.*\S)?$"),
     Allowed("written provider/model, such as ollama/llama3.2"),
 ]
+ModelNames: TypeAlias = Annotated[tuple[ModelName, ...], BeforeValidator(_texts)]
 Url: TypeAlias = Annotated[
     str,
     AfterValidator(_url),
