@@ -100,6 +100,7 @@ def ask(  # noqa: PLR0917 -- typer names them, nobody passes them by position
         "chat.model": model,
         "chat.persona": persona,
         "chat.max_tokens": max_tokens,
+        "chat.temperature": temperature,
     }
     run(
         context.obj,

@@ -1,9 +1,11 @@
 """`acore ask`: one question, one answer, nothing remembered."""
 
-import asyncio
+import io
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
 
 import msgspec
 import typer
@@ -14,7 +16,7 @@ from acore_bot.cli.status import Status
 from acore_bot.config import Settings
 from acore_bot.contracts import ChatModel
 from acore_bot.errors import ConfigurationError
-from acore_bot.messages import ChatRequest, End, FinishReason, Usage, printable
+from acore_bot.messages import ChatRequest, Delta, End, FinishReason, Usage, printable
 
 NOTES: dict[FinishReason, str] = {
     "length": "The answer was cut off at the token limit; --max-tokens raises it.",
@@ -49,27 +51,29 @@ class Asked(Struct, frozen=True, kw_only=True):
     seconds: Seconds
 
 
-async def ask(settings: Settings, text: str, *, temperature: float | None, as_json: bool) -> int:
+def ask(
+    settings: Settings, text: str, *, temperature: float | None, as_json: bool
+) -> Awaitable[int]:
     """Print the answer as it comes, or one JSON object. Raises `AcoreError`."""
-    question = (await asyncio.to_thread(_read_input) if text == "-" else text).strip()
+    # Read before the loop runs: a thread that waits for input would hold up Ctrl-C.
+    question = _whole(_read_input() if text == "-" else text).strip()
     if not question:
         raise ConfigurationError("There is no question.", remedy="Write one after `acore ask`.")
+    return _ask(settings, question, temperature=temperature, as_json=as_json)
+
+
+async def _ask(
+    settings: Settings, question: str, *, temperature: float | None, as_json: bool
+) -> int:
     with Status("thinking…") as status:
         async with app.open_model(settings, status.on_event) as model:
             request = await app.stateless_request(settings, model, question)
-            if temperature is not None:
+            if temperature is not None:  # the flag is stronger than the persona's
                 request = structs.replace(request, temperature=temperature)
-
-            def show(piece: str) -> None:
-                status.hide()
-                if not as_json:
-                    _print_piece(piece)
-
-            asked = await _stream(model, request, show)
+            with _printing(status, is_quiet=as_json) as show:
+                asked = await _stream(model, request, show)
     if as_json:
         typer.echo(msgspec.json.encode(asked).decode())
-    else:
-        typer.echo()
     if (note := NOTES.get(asked.finish_reason)) and not as_json:
         typer.echo(note, err=True)
     return 1 if asked.finish_reason == "truncated" else 0
@@ -82,7 +86,9 @@ async def _stream(model: ChatModel, request: ChatRequest, show: Callable[[str], 
         async for piece in pieces:
             if isinstance(piece, End):
                 end = piece
-            elif new := (piece.text if text else piece.text.lstrip()):
+            elif isinstance(piece, Delta) and (
+                new := (piece.text if text else piece.text.lstrip())
+            ):
                 first_at = first_at or time.monotonic()
                 text += new
                 show(new)
@@ -106,10 +112,35 @@ def _tokens(usage: Usage | None) -> Tokens:
     return Tokens(usage.prompt_tokens, usage.completion_tokens, cost)
 
 
+def _whole(text: str) -> str:
+    # Bytes that are no UTF-8 come as half characters, which no request can carry.
+    return text.encode(errors="replace").decode()
+
+
 def _read_input() -> str:
-    return sys.stdin.buffer.read().decode(errors="replace")
+    # In pieces: a Ctrl-C that comes between two reads of one long `read()` would not be noticed.
+    stdin = cast("io.BufferedReader", sys.stdin.buffer)
+    pieces = iter(lambda: stdin.read1(65_536), b"")
+    return b"".join(pieces).decode(errors="replace")
 
 
-def _print_piece(piece: str) -> None:
-    sys.stdout.write(printable(piece))
-    sys.stdout.flush()
+@contextmanager
+def _printing(status: Status, *, is_quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Print pieces as they come, and end their line, also when the answer breaks off."""
+    has_begun = False
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what cannot be encoded must not end the answer
+
+    def show(piece: str) -> None:
+        nonlocal has_begun
+        status.hide()
+        if not is_quiet:
+            has_begun = True
+            sys.stdout.write(printable(piece))
+            sys.stdout.flush()
+
+    try:
+        yield show
+    finally:
+        if has_begun:
+            typer.echo()

@@ -1,6 +1,7 @@
 """`acore history`: see, take along or remove what was said."""
 
 import sys
+from collections.abc import Awaitable
 
 import msgspec
 import typer
@@ -41,12 +42,17 @@ async def export(settings: Settings, name: str) -> None:
     sys.stdout.flush()
 
 
-async def forget(settings: Settings, name: str, *, is_confirmed: bool) -> int:
+def forget(settings: Settings, name: str, *, is_confirmed: bool) -> Awaitable[int]:
     """Remove a conversation once that is confirmed. Raises `NotFound`."""
+    # Asked before the loop runs, which would keep Ctrl-C from ending the question.
+    return _forget(settings, name, is_confirmed=is_confirmed or _is_confirmed(name))
+
+
+async def _forget(settings: Settings, name: str, *, is_confirmed: bool) -> int:
     async with app.open_history(settings) as history:
         if not await history.recent(name, 1):
             raise _not_found(name)
-        if not is_confirmed and not _is_confirmed(name):
+        if not is_confirmed:
             typer.echo("Nothing was removed.", err=True)
             return 1
         count = await history.clear(name)

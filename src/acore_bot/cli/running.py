@@ -43,10 +43,12 @@ def run(
         code = asyncio.run(_awaited(command(settings)))
     except AcoreError as error:
         if context.debug:
+            if isinstance(error, ModelError) and error.detail:
+                error.add_note(f"The server said: {printable(error.detail)}")
             raise
         _complain(error)
         raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
         _forget_stdout()

@@ -1,6 +1,5 @@
 """Whether the bot can do its main job, fault by fault, each with its remedy."""
 
-import asyncio
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
@@ -15,6 +14,7 @@ State: TypeAlias = Literal["ok", "note", "fault"]
 MAX_DESCRIBED_MODELS = 12
 PROBE = ChatMessage("user", "Say hello.")
 PROBE_TOKENS = 16
+WHERE_TO_LOOK = "`acore --debug ask Hello` shows what the server said."
 
 
 class Finding(Struct, frozen=True):
@@ -56,7 +56,7 @@ async def probe(model: ChatModel, name: str) -> Finding:
         async with model.stream(request) as pieces:
             ends = [piece async for piece in pieces if isinstance(piece, End)]
     except AcoreError as error:
-        return Finding("model", "fault", error.sentence, error.remedy)
+        return _failed("model", "fault", error)
     if ends[-1].finish_reason == "truncated":
         return Finding(
             "model", "fault", f"The answer of {name} broke off.", "See its server's log."
@@ -72,12 +72,16 @@ async def examine_provider(
     try:
         models = await provider.list_models()
         shown = (needed_model,) if needed_model else models[:MAX_DESCRIBED_MODELS]
-        found = await asyncio.gather(*(_describe(name, provider, model) for model in shown))
+        found = [await _describe(name, provider, model) for model in shown]
     except AcoreError as error:
         state: State = "fault" if needed_model else "note"
-        return Finding(name, state, error.sentence, error.remedy), ()
+        return _failed(name, state, error), ()
     noun = "model" if len(models) == 1 else "models"
     return Finding(name, "ok", f"{len(models):,} {noun}"), tuple(found)
+
+
+def _failed(subject: str, state: State, error: AcoreError) -> Finding:
+    return Finding(subject, state, error.sentence, error.remedy or WHERE_TO_LOOK)
 
 
 async def _describe(name: str, provider: Provider, model: str) -> ModelFinding:
