@@ -17,7 +17,7 @@ from acore_bot.chat.conversation import Choice, Choices, Conversations
 from acore_bot.chat.persona import PersonaLibrary
 from acore_bot.chat.prompt import PromptBuilder, PromptOptions
 from acore_bot.chat.tokens import TokenEstimator
-from acore_bot.chat.turn import TurnTaker
+from acore_bot.chat.turn import NOT_REMEMBERED, TurnTaker
 from acore_bot.errors import ConfigurationError, TargetGone, TimedOut, TooLong, Unexpected
 from acore_bot.history.sqlite import SQLiteHistory
 from acore_bot.messages import (
@@ -449,6 +449,33 @@ async def test_a_history_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert core.model.requests == []
 
 
+async def test_r2_a_full_disk_silences_nobody(core: Core, caplog: pytest.LogCaptureFixture) -> None:
+    """While nothing can be stored, 1,000 messages are answered, each conversation is told once, the
+    log says so once, and with room again what is said is stored again."""
+    core.will_say("I am fine. " * 500)
+    await set_most_pages(core.history, 1)  # SQLite takes it as: no more than there are
+    for number in range(500):
+        await core.hear(heard(2 * number + 1, conversation="tea"))
+        await core.hear(heard(2 * number + 2, conversation="milk"))
+    complaints = [text for text in core.target.texts if text.startswith(NOT_REMEMBERED)]
+    assert len(core.target.visible) == 1_000 + 2
+    assert len(complaints) == 2
+    assert caplog.text.count("answers are not stored") == 1
+    assert await core.stored() == []
+    await set_most_pages(core.history, 100_000)
+    await core.hear(heard(2_000))
+    assert len(await core.stored()) == 2
+    await set_most_pages(core.history, 1)
+    await core.hear(heard(3_000))
+    await core.hear(heard(3_001))
+    assert sum(text.startswith(NOT_REMEMBERED) for text in core.target.texts) == 3
+
+
+async def set_most_pages(history: SQLiteHistory, pages: int) -> None:
+    """Make the store's disk full, or give it room."""
+    await history._thread.read(lambda store: store.execute(f"PRAGMA max_page_count = {pages}"))
+
+
 async def test_an_answer_that_cannot_be_stored_is_still_seen(core: Core) -> None:
     """If storing fails, the answer stays, and a word below says that it will not be remembered."""
     await core.history.append([asked(1, conversation="milk")])
@@ -456,7 +483,7 @@ async def test_an_answer_that_cannot_be_stored_is_still_seen(core: Core) -> None
     await core.hear(heard(1))
     assert core.target.visible == {
         1_000: "I am fine.",
-        1_001: "This answer will not be remembered. "
+        1_001: "What we say here is not remembered just now. "
         "The message 1 is stored already; nothing was stored with it.",
     }
     assert await core.stored() == []

@@ -8,7 +8,7 @@ being written waits for it.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from msgspec import Struct, structs
@@ -58,10 +58,18 @@ class Turn:
 
 
 class Conversations:
-    """Gives out turns. `history_messages` is how much of the past a turn may need at most."""
+    """Gives out turns. `history_messages` is how much of the past a turn may need at most;
+    `on_forget` is called when a conversation is forgotten."""
 
-    def __init__(self, history: History, *, history_messages: int) -> None:
+    def __init__(
+        self,
+        history: History,
+        *,
+        history_messages: int,
+        on_forget: Callable[[], None] = lambda: None,
+    ) -> None:
         self._history = history
+        self._on_forget = on_forget
         # One more than is ever sent, so that the prompt's builder sees that there is more.
         self._limit = history_messages + 1
         self._people = _KeyedLocks()
@@ -74,6 +82,7 @@ class Conversations:
         for turn, its_conversation in self._open_turns.items():
             if its_conversation == conversation:
                 turn.forget()
+        self._on_forget()
         return await self._history.clear(conversation)
 
     @asynccontextmanager

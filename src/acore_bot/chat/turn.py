@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from acore_bot.chat import attention
+from acore_bot.chat.alarm import Alarm
 from acore_bot.chat.answer import Answer, place_in_line
 from acore_bot.chat.commands import Commands
 from acore_bot.chat.conversation import Choices, Context, Conversations, Turn
@@ -43,6 +44,7 @@ from acore_bot.telemetry import events
 log = logging.getLogger(__name__)
 
 BOT_ID = "bot"
+NOT_REMEMBERED = "What we say here is not remembered just now."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ class TurnTaker:
     prompts: PromptBuilder
     commands: Commands
     choices: Choices
+    store_alarm: Alarm = field(default_factory=Alarm)
     emit: events.Emit = events.ignore
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
@@ -176,12 +179,16 @@ class TurnTaker:
         return asked, answered
 
     async def _commit(self, turn: Turn, said: tuple[Message, Message], target: ReplyTarget) -> None:
-        """Store what was said. If that fails, say so: the answer itself was seen already."""
+        """Store what was said. If that fails, say so once: the answer itself was seen already."""
         try:
             await turn.commit(said)
         except HistoryError as error:
-            log.warning("an answer was not stored: %s", error)
-            await target.post(f"This answer will not be remembered. {error}", final=True)
+            if not self.store_alarm.is_on:
+                log.error("answers are not stored: %s", error)
+            if self.store_alarm.is_news(said[0].conversation):
+                await target.post(f"{NOT_REMEMBERED} {error}", final=True)
+        else:
+            self.store_alarm.end()
 
 
 def _question(message: IncomingMessage, context: Context, persona: Persona, model: str) -> Question:
