@@ -32,7 +32,9 @@ async def test_the_way_of_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     happened: list[Event] = []
     # The settings choose the model by its name; only here, the name leads to our script.
-    monkeypatch.setattr(app, "open_provider", lambda _settings, _name, _emit: model)
+    monkeypatch.setattr(
+        "acore_bot.app.opening.open_provider", lambda _settings, _name, _emit: model
+    )
 
     @asynccontextmanager
     async def running_bot() -> AsyncIterator[app.App]:

@@ -27,8 +27,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ACORE_DATA__DIRECTORY", str(tmp_path / "data"))
     # Nobody listens there: a process of its own has no guard that keeps it on this machine.
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
-    for cloud in ("OPENROUTER", "OPENAI"):
-        monkeypatch.setenv(f"ACORE_PROVIDERS__{cloud}__BASE_URL", "http://127.0.0.1:1/v1")
     # Two threads that wait for each other crawl where other work shares the cores.
     monkeypatch.setenv("ACORE_PROVIDERS__EMBEDDED__THREADS", "1")
     monkeypatch.setenv("LOGNAME", "ada")

@@ -103,8 +103,23 @@ async def test_another_persona_speaks_at_once(command: Command, server: ModelSer
     assert said(after)[:-1] == [("user", "Hello?"), ("assistant", ANSWER)]
 
 
-def test_a_model_that_fails_is_told_in_the_conversation(invoke: Invoke) -> None:
-    """An error is an answer like any other, and the conversation goes on."""
+@pytest.mark.embedded
+def test_the_embedded_model_answers_for_one_that_fails(invoke: Invoke) -> None:
+    """The conversation never goes dark: who had to answer instead is said below the answer."""
+    question = "What is the capital of France? Answer in one sentence."
+    result = invoke("chat", "--model", "ollama/tiny", typed=f"{question}\n")
+    assert (result.exit_code, result.stderr) == (0, "")
+    answer, _, note = result.stdout.rpartition("\n\n")
+    assert "Paris" in answer
+    assert note == "*[answered by embedded/smollm2, because ollama/tiny could not]*\n"
+
+
+def test_a_model_that_fails_is_told_in_the_conversation(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing may answer instead, an error is an answer like any other, and the conversation
+    goes on."""
+    monkeypatch.setenv("ACORE_FAILOVER__EMBEDDED", "false")
     result = invoke("chat", "--model", "ollama/tiny", typed="Hello?\n/history\n")
     assert (result.exit_code, result.stderr) == (0, "")
     told = "ollama/tiny cannot be reached. Check that its server runs.\nNothing was said yet.\n"

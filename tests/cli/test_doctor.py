@@ -114,6 +114,7 @@ def test_a_key_that_others_may_read_is_a_note(
         [providers.demo]
         kind = "scripted"
         [providers.openrouter]
+        base_url = "http://127.0.0.1:1/v1"
         api_key = "sk-very-secret"
     """)
     file.chmod(0o644)

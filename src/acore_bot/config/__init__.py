@@ -16,6 +16,7 @@ from acore_bot.config.providers import (
     ProviderSettings,
     ScriptedSettings,
     TimeLimits,
+    lacks_key,
 )
 from acore_bot.config.settings import ChatSettings, DataSettings, DiscordSettings, Settings
 
@@ -34,6 +35,7 @@ __all__ = [
     "TimeLimits",
     "example_toml",
     "find_file",
+    "lacks_key",
     "load",
     "masked_url",
 ]

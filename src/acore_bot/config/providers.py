@@ -204,7 +204,7 @@ class ScriptedSettings(Section):
     """Says what it is told to: for tests and demonstrations."""
 
     kind: Literal["scripted"] = Field(default="scripted", description="The kind of this provider.")
-    answers: Texts = Field(default=(), description="The answers, one after another, over and over.")
+    answers: Texts = Field(default=(), description="The answers, in order; the last one stays.")
     delay_seconds: Number = Field(
         default=0.0, ge=0, le=3600, description="Pause before each piece, in seconds."
     )
@@ -271,3 +271,12 @@ KNOWN_PROVIDERS: Mapping[str, Mapping[str, str]] = {
         "max_tokens_field": "max_completion_tokens",
     },
 }
+
+
+def lacks_key(table: ProviderSettings) -> bool:
+    """Tell whether a cloud would refuse us for want of a key."""
+    if isinstance(table, OpenRouterSettings):
+        return table.api_key is None and not is_loopback(table.base_url)
+    if isinstance(table, OpenAISettings):
+        return table.api_key is None and "//api.openai.com" in table.base_url
+    return False

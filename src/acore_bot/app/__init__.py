@@ -1,0 +1,19 @@
+"""The only room that knows all: builds the towers, opens everything and closes it again.
+
+`towers` is the one to read; `opening` makes providers of their settings, `sessions` is what a
+person does with an open bot, and `checks` is what `acore doctor` looks at.
+"""
+
+from acore_bot.app.checks import examine
+from acore_bot.app.sessions import chat_in_terminal, stateless_request
+from acore_bot.app.towers import App, open_app, open_history, open_model
+
+__all__ = [
+    "App",
+    "chat_in_terminal",
+    "examine",
+    "open_app",
+    "open_history",
+    "open_model",
+    "stateless_request",
+]

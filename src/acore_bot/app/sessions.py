@@ -1,0 +1,78 @@
+"""What a person does with an open bot: talk in a terminal, or ask one question."""
+
+import getpass
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from acore_bot import plugins
+from acore_bot.app.towers import App, open_app, open_personas, open_prompts
+from acore_bot.chat.prompt import Question
+from acore_bot.config import Settings
+from acore_bot.contracts import ChatModel
+from acore_bot.messages import Author, ChatRequest, IncomingMessage, SnowflakeSequence
+from acore_bot.telemetry.events import Event
+
+TYPED_LINES_FILE = "typed_lines"
+
+
+async def chat_in_terminal(settings: Settings, conversation: str) -> None:
+    """Talk with a person at the terminal until they leave. Raises `AcoreError`."""
+    listeners: list[Callable[[Event], None]] = []
+
+    def emit(event: Event) -> None:
+        for listen in listeners:
+            listen(event)
+
+    async with open_app(settings, emit) as bot:
+
+        def persona_name() -> str:
+            return bot.personas.load(bot.choices.of(conversation).persona).name
+
+        terminal = plugins.load_frontend("terminal")(
+            conversation=conversation,
+            author=person_at_terminal(),
+            snowflakes=SnowflakeSequence(time.time),
+            persona_name=persona_name,
+            commands=bot.commands.described(),
+            greeting=await _greeting(settings, bot, conversation),
+            history_file=settings.data.directory / TYPED_LINES_FILE,
+        )
+        listeners.append(terminal.on_event)
+        await terminal.run(bot.handler)
+
+
+async def _greeting(settings: Settings, bot: App, conversation: str) -> str:
+    goes_on = await bot.history.recent(conversation, 1)
+    begins = f"The conversation {conversation!r} goes on" if goes_on else "A new conversation"
+    return f"{begins} with {settings.chat.model}. /help shows what there is."
+
+
+def person_at_terminal() -> Author:
+    """Name who types, by the account of the machine."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container may run as a number without a name
+        name = "you"
+    return Author(name, name)
+
+
+async def stateless_request(settings: Settings, model: ChatModel, text: str) -> ChatRequest:
+    """Build the request for a question that nothing was said before. Raises `AcoreError`."""
+    persona = open_personas(settings).load(settings.chat.persona)
+    question = Question(
+        message=IncomingMessage(
+            id=SnowflakeSequence(time.time).next(),
+            conversation="",
+            author=person_at_terminal(),
+            text=text,
+            created_at=datetime.now(UTC),
+            is_private=True,
+        ),
+        model=settings.chat.model,
+        is_stateless=True,
+        system=persona.text,
+        temperature=persona.temperature,
+    )
+    info = await model.describe(question.model)
+    return open_prompts(settings).build(question, info).request
