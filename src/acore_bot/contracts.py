@@ -5,7 +5,7 @@ Each has one suite in `tests/contracts/`, run against every implementation.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from acore_bot.messages import (
     ChatRequest,
@@ -36,11 +36,51 @@ class ChatModel(Protocol):
         ...
 
 
+class Percentiles(TypedDict):
+    """The middle of lately, and what one in twenty exceeds. None where nothing was measured."""
+
+    p50: float | None
+    p95: float | None
+
+
+class PerformanceStats(TypedDict):
+    """How a provider has done since it was made or its metrics were reset.
+
+    `total_requests` are those that are over, `errors` (by the error's `kind`, and `truncated`) and
+    `cancelled_requests` among them. `first_delta_seconds` is of all that said something, all else
+    of answers that came to a proper end. Percentiles are of the latest 512. Speed is in tokens that
+    the server counted, a second of the whole answer.
+    """
+
+    last_response_time_seconds: float
+    last_response_time_ms: float
+    last_tps: float
+    average_response_time_seconds: float
+    average_response_time_ms: float
+    total_requests: int
+    total_tokens_generated: int
+    model: str  # the one asked last
+    first_delta_seconds: Percentiles
+    tokens_per_second: Percentiles
+    response_time_seconds: Percentiles
+    errors: dict[str, int]
+    cancelled_requests: int
+    uptime_seconds: float
+
+
 class Provider(ChatModel, Protocol):
     """Who serves models. It names them without the provider's own name in front."""
 
     async def list_models(self) -> tuple[str, ...]:
         """Name the models that can be asked, reaching the server. Raises `ModelError`."""
+        ...
+
+    def get_performance_stats(self) -> PerformanceStats:
+        """Tell how it has done since it was made or its metrics were reset."""
+        ...
+
+    def reset_metrics(self) -> None:
+        """Begin to measure anew."""
         ...
 
     async def aclose(self) -> None:

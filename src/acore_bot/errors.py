@@ -13,6 +13,7 @@
     └── ModelError                a model gave no answer, or not a whole one
         ├── RateLimited           asked too often                                retry
         ├── Overloaded            the server is busy                             retry
+        │   └── QueueFull         more wait for it here than it can serve soon   retry
         ├── Unavailable           refused, reset, or a gateway's error           retry
         ├── TimedOut              no headers, no bytes or no text for too long   retry
         ├── BrokenStream          the stream turned to nonsense, or to an error  retry
@@ -26,9 +27,21 @@
 `action` says what helps: asking again (retry), telling the person who asked (tell), or the owner's
 hand (stop). Foreign exceptions are translated at one border per provider; raw text of a server
 stays in `detail`, which goes to the log and never to a person.
+
+What the bot itself does first stands in more attributes of each model error:
+
+- `retries`: how often the same model is asked again, at the most, each time after a random pause of
+  up to `pause_seconds`, and of whatever the server asked for;
+- `falls_over`: whether another model is asked after that;
+- `counts_for_breaker`: whether it tells that the model is ill: a few, and it is left alone;
+- `opens_breaker`: whether one is enough for that.
+
+All hold before the first word was shown; after it, nothing is retried and nobody else is asked.
+`RateLimited` counts for no breaker: the model is well, and is left alone for as long as it asked.
 """
 
-from typing import ClassVar, Literal, TypeAlias
+import math
+from typing import ClassVar, Literal, Self, TypeAlias
 
 Action: TypeAlias = Literal["retry", "tell", "stop"]
 
@@ -44,6 +57,12 @@ class AcoreError(Exception):
         super().__init__(sentence)
         self.sentence = sentence
         self.remedy = remedy
+
+    def __copy__(self) -> Self:
+        # Python's own way calls the class with `args`, which most of ours do not take.
+        twin = type(self).__new__(type(self), *self.args)
+        twin.__dict__.update(self.__dict__)
+        return twin
 
     def __str__(self) -> str:
         return f"{self.sentence} {self.remedy}".strip()
@@ -102,11 +121,17 @@ class ModelError(AcoreError):
     """A model gave no answer, or not a whole one.
 
     `provider` and `model` say who failed. `detail` is what the server said, bounded, for the log
-    only.
+    only. `retry_after_seconds` is how long to wait before asking again, if that is known.
     """
 
     action: ClassVar[Action]
     meaning: ClassVar[str]  # the sentence, with {who} for provider and model
+    meaning_with_wait: ClassVar[str] = ""  # the same where the wait is known, with {seconds}
+    retries: ClassVar[int] = 0
+    pause_seconds: ClassVar[float] = 0.02
+    falls_over: ClassVar[bool] = True
+    counts_for_breaker: ClassVar[bool] = False
+    opens_breaker: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -118,7 +143,11 @@ class ModelError(AcoreError):
         retry_after_seconds: float | None = None,
     ) -> None:
         who = f"{provider}/{model}" if model else provider or "the model"
-        super().__init__(self.meaning.format(who=who), remedy=remedy)
+        meaning = self.meaning
+        seconds = math.inf if retry_after_seconds is None else max(1.0, retry_after_seconds)
+        if self.meaning_with_wait and math.isfinite(seconds):
+            meaning = self.meaning_with_wait
+        super().__init__(meaning.format(who=who, seconds=seconds), remedy=remedy)
         self.provider = provider
         self.model = model
         self.detail = detail[:500]
@@ -130,13 +159,26 @@ class RateLimited(ModelError):
 
     kind, action = "rate_limited", "retry"
     meaning = "{who} is asked too often just now."
+    meaning_with_wait = "{who} is asked too often: about {seconds:.0f} s."
+    retries = 1
 
 
 class Overloaded(ModelError):
-    """HTTP 503, 529 or a full queue."""
+    """HTTP 503 or 529, or their like."""
 
     kind, action = "overloaded", "retry"
     meaning = "{who} is busy just now."
+    meaning_with_wait = "{who} is busy: about {seconds:.0f} s."
+    retries, counts_for_breaker = 1, True
+    pause_seconds = 0.5
+
+
+class QueueFull(Overloaded):
+    """Too many wait for this model already, or for too long. It is we who say so, and the model may
+    be well: asking again at once would only meet the same queue."""
+
+    kind = "queue_full"
+    retries, counts_for_breaker = 0, False
 
 
 class Unavailable(ModelError):
@@ -144,6 +186,7 @@ class Unavailable(ModelError):
 
     kind, action = "unavailable", "retry"
     meaning = "{who} cannot be reached."
+    retries, counts_for_breaker = 1, True
 
 
 class TimedOut(ModelError):
@@ -151,6 +194,7 @@ class TimedOut(ModelError):
 
     kind, action = "timeout", "retry"
     meaning = "{who} took too long."
+    counts_for_breaker = True
 
 
 class BrokenStream(ModelError):
@@ -158,6 +202,7 @@ class BrokenStream(ModelError):
 
     kind, action = "broken_stream", "retry"
     meaning = "The answer of {who} broke off."
+    retries, counts_for_breaker = 1, True
 
 
 class TooLong(ModelError):
@@ -193,6 +238,7 @@ class Blocked(ModelError):
 
     kind, action = "blocked", "tell"
     meaning = "The content filter of {who} refused to answer this."
+    falls_over = False
 
 
 class AuthFailed(ModelError):
@@ -200,6 +246,7 @@ class AuthFailed(ModelError):
 
     kind, action = "auth", "stop"
     meaning = "{who} does not accept our key."
+    counts_for_breaker, opens_breaker = True, True
 
 
 class NoCredit(ModelError):
@@ -207,6 +254,7 @@ class NoCredit(ModelError):
 
     kind, action = "no_credit", "stop"
     meaning = "The account at {who} has no credit left."
+    counts_for_breaker, opens_breaker = True, True
 
 
 class ModelNotFound(ModelError):

@@ -23,6 +23,7 @@ COMMANDS = [
     ("history", "show"),
     ("history", "export"),
     ("history", "forget"),
+    ("history", "import"),
 ]
 
 ASK_FOR_HELP = """

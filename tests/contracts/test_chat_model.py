@@ -8,7 +8,7 @@ it to `SUBJECTS`. One that cannot be told what to say leaves `script` None and s
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import pytest
@@ -26,9 +26,13 @@ from tests.fakes.model_server import (
     stream_head,
 )
 
-from acore_bot.contracts import Provider
+from acore_bot.contracts import ChatModel, Provider
 from acore_bot.errors import ModelError, Overloaded
-from acore_bot.messages import ChatMessage, ChatRequest, Delta, End, Waiting
+from acore_bot.llm.deduplicate import DeduplicatedModel
+from acore_bot.llm.failover import Failover, FailoverOptions
+from acore_bot.llm.limit import LimitedModel, LimitOptions
+from acore_bot.llm.respond_from_cache import CachedResponses
+from acore_bot.messages import ChatMessage, ChatRequest, Delta, End, ModelInfo, Piece, Waiting
 from acore_bot.providers.llama_cpp import MODEL_NAME, Embedded
 from acore_bot.providers.ollama import Ollama
 from acore_bot.providers.openai_compatible import OpenAICompatible
@@ -171,6 +175,55 @@ async def scripted() -> AsyncIterator[Subject]:
     yield Subject(provider, "tiny", until_idle, AnswersScript(provider))
 
 
+class Coated(Scripted):
+    """A provider that is asked through a coat."""
+
+    def __init__(self, coat: ChatModel) -> None:
+        super().__init__()
+        self._coat = coat
+
+    @asynccontextmanager
+    async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Piece]]:
+        """Stream through the coat."""
+        async with self._coat.stream(request) as pieces:
+            yield pieces
+
+    async def describe(self, model: str) -> ModelInfo:
+        """Ask through the coat."""
+        return await self._coat.describe(model)
+
+
+@asynccontextmanager
+async def _coated(put_on: Callable[[ChatModel], ChatModel]) -> AsyncIterator[Subject]:
+    async with scripted() as bare:
+        yield replace(bare, provider=Coated(put_on(bare.provider)))
+
+
+def deduplicated() -> AbstractAsyncContextManager[Subject]:
+    """A coat under which equal requests share a stream."""
+    return _coated(DeduplicatedModel)
+
+
+def cached_responses() -> AbstractAsyncContextManager[Subject]:
+    """A coat that replays what was answered before."""
+    return _coated(CachedResponses)
+
+
+@asynccontextmanager
+async def limited() -> AsyncIterator[Subject]:
+    """A coat under which one stream at a time is open, and the others wait."""
+    async with scripted() as bare:
+        options = LimitOptions(max_streams=1)
+        yield replace(bare, provider=LimitedModel(bare.provider, options, name="scripted"))
+
+
+def failover() -> AbstractAsyncContextManager[Subject]:
+    """A coat that asks another model where one fails, here with no other to ask."""
+    return _coated(
+        lambda model: Failover(model, FailoverOptions(), sleep=lambda _: asyncio.sleep(0))
+    )
+
+
 class Slot(Struct):
     """What llama.cpp's `/slots` tells of one of them."""
 
@@ -198,9 +251,22 @@ SUBJECTS: dict[str, Callable[[], AbstractAsyncContextManager[Subject]]] = {
     "openai_compatible": openai_compatible,
     "openrouter": openrouter,
     "scripted": scripted,
+    "deduplicated": deduplicated,
+    "cached_responses": cached_responses,
+    "limited": limited,
+    "failover": failover,
     "embedded": embedded,
 }
-SCRIPTABLE = ("ollama", "openai_compatible", "openrouter", "scripted")
+SCRIPTABLE = (
+    "ollama",
+    "openai_compatible",
+    "openrouter",
+    "scripted",
+    "deduplicated",
+    "cached_responses",
+    "limited",
+    "failover",
+)
 
 
 @pytest.fixture(
@@ -353,3 +419,55 @@ async def test_errors_say_who_failed(scriptable: tuple[Subject, Script]) -> None
     assert isinstance(caught.value, Overloaded)
     assert caught.value.provider
     assert caught.value.model == subject.model
+
+
+MEASURED = ("ollama", "openai_compatible", "openrouter", "scripted")  # a coat keeps no figures
+EMBEDDED = pytest.param("embedded", marks=pytest.mark.embedded)
+
+
+@pytest.mark.parametrize("subject", [*MEASURED, EMBEDDED], indirect=True)
+async def test_answers_are_measured(subject: Subject) -> None:
+    """An answer counts, with its times and the tokens that its end told, until the reset."""
+    *_, end = await collect(subject)
+    assert isinstance(end, End)
+    assert end.usage is not None
+    stats = subject.provider.get_performance_stats()
+    assert (stats["total_requests"], stats["errors"], stats["cancelled_requests"]) == (1, {}, 0)
+    assert stats["total_tokens_generated"] == end.usage.completion_tokens
+    assert stats["model"] == subject.model
+    first, whole = stats["first_delta_seconds"]["p50"], stats["response_time_seconds"]["p50"]
+    assert first is not None
+    assert whole is not None
+    assert 0 < first <= whole == stats["last_response_time_seconds"] <= stats["uptime_seconds"]
+    assert stats["last_tps"] == pytest.approx(end.usage.completion_tokens / whole)
+    subject.provider.reset_metrics()
+    assert subject.provider.get_performance_stats()["total_requests"] == 0
+
+
+@pytest.mark.parametrize("scriptable", MEASURED, indirect=True)
+async def test_first_delta_is_measured_when_it_comes(
+    scriptable: tuple[Subject, Script],
+) -> None:
+    """An answer that is left after its first words tells how soon they came, and is no error."""
+    subject, script = scriptable
+    script.hold(WORDS)
+    async with subject.provider.stream(ask(subject)) as pieces:
+        await anext(pieces)
+    stats = subject.provider.get_performance_stats()
+    assert stats["first_delta_seconds"]["p50"] is not None
+    assert stats["response_time_seconds"]["p50"] is None
+    assert (stats["total_requests"], stats["errors"], stats["cancelled_requests"]) == (1, {}, 1)
+
+
+@pytest.mark.parametrize("scriptable", MEASURED, indirect=True)
+async def test_failures_are_counted_by_kind(scriptable: tuple[Subject, Script]) -> None:
+    """A refusal and an answer that breaks off count as errors, each as its own."""
+    subject, script = scriptable
+    script.refuse()
+    with pytest.raises(Overloaded):
+        await collect(subject)
+    script.cut(WORDS)
+    await collect(subject)
+    stats = subject.provider.get_performance_stats()
+    assert stats["errors"] == {"overloaded": 1, "truncated": 1}
+    assert (stats["total_requests"], stats["cancelled_requests"]) == (2, 0)

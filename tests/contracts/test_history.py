@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TypeAlias, get_args
@@ -11,17 +11,44 @@ from typing import TypeAlias, get_args
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.fakes.plain_history import PlainHistory
 
 from acore_bot.contracts import History
 from acore_bot.errors import DuplicateMessage
+from acore_bot.history.cache import CachedHistory, CacheOptions
 from acore_bot.history.sqlite import SQLiteHistory
 from acore_bot.messages import Author, FinishReason, Message, Role
 
 Opener: TypeAlias = Callable[[Path], AbstractAsyncContextManager[History]]
 
+
+@asynccontextmanager
+async def open_cached(path: Path) -> AsyncIterator[History]:
+    """Open a cache of the usual size before a file."""
+    async with SQLiteHistory.open(path) as store:
+        yield CachedHistory(store, foreign_changes=store.foreign_changes)
+
+
+@asynccontextmanager
+async def open_tiny_cache(path: Path) -> AsyncIterator[History]:
+    """Open a cache that has to evict and to trim all the time."""
+    options = CacheOptions(max_entries=2, max_bytes=8000, messages_per_conversation=3)
+    async with SQLiteHistory.open(path) as store:
+        yield CachedHistory(store, options, foreign_changes=store.foreign_changes)
+
+
+@asynccontextmanager
+async def open_plain(_: Path) -> AsyncIterator[History]:
+    """Make the double against which the cache is tested."""
+    yield PlainHistory()
+
+
 # A new implementation is one line here.
 IMPLEMENTATIONS: dict[str, Opener] = {
     "sqlite": SQLiteHistory.open,
+    "cached": open_cached,
+    "tiny cache": open_tiny_cache,
+    "plain": open_plain,
 }
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -1,5 +1,7 @@
 """A clock that stands still until it is told otherwise."""
 
+import asyncio
+
 
 class SettableClock:
     """Tells `now`, in seconds, which a test may set or advance."""
@@ -14,3 +16,8 @@ class SettableClock:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.now += seconds
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass at once, and the others have their turn."""
+        self.now += seconds
+        await asyncio.sleep(0)

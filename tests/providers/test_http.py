@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import pytest
 from tests.fakes.model_server import (
     CHAT,
     DONE,
     LAST_CHUNK,
+    Ending,
     ModelServer,
     chunk,
     chunked,
@@ -19,6 +21,7 @@ from tests.fakes.model_server import (
 )
 
 from acore_bot.errors import (
+    AuthFailed,
     BadRequest,
     BrokenStream,
     ConfigurationError,
@@ -27,12 +30,14 @@ from acore_bot.errors import (
     Unavailable,
 )
 from acore_bot.messages import ChatMessage, ChatRequest, Delta, End, StreamLimits
+from acore_bot.providers.answer import AnswerStream
 from acore_bot.providers.http import LOCAL_LIMITS, HttpClient, is_loopback
 from acore_bot.providers.openai_compatible import OpenAICompatible
 
 REQUEST = ChatRequest(model="tiny", messages=(ChatMessage("user", "Hi"),), max_tokens=16)
 SSE = stream_head("text/event-stream")
 HELLO = chunk(piece(content="Hello"))
+AGAIN = piece(content=" again")
 
 Make = Callable[..., OpenAICompatible]
 
@@ -65,6 +70,12 @@ async def collect(provider: OpenAICompatible) -> list[Delta | End]:
     """Return all pieces of one answer."""
     async with provider.stream(REQUEST) as pieces:
         return [one async for one in pieces]
+
+
+async def until(has_happened: Callable[[], bool]) -> None:
+    """Let the loop turn until it has: aiohttp tells nobody what it has heard meanwhile."""
+    while not has_happened():  # noqa: ASYNC110 -- there is no event to wait for
+        await asyncio.sleep(0)
 
 
 def reason(pieces: list[Delta | End]) -> str:
@@ -121,6 +132,29 @@ async def test_busy_consumer_is_no_silent_server(server: ModelServer, make: Make
         said += [one async for one in pieces]
     assert said[:2] == [Delta("Hello"), Delta(" again")]
     assert reason(said) == "stop"
+
+
+@pytest.mark.parametrize("ending", ["close", "reset"])
+@pytest.mark.parametrize("is_whole", [False, True])
+async def test_what_came_while_the_consumer_was_away_is_kept(
+    server: ModelServer, make: Make, ending: Ending, is_whole: bool
+) -> None:
+    """A connection that breaks off behind the consumer's back takes away nothing that had come."""
+    go, lose = asyncio.Event(), asyncio.Event()
+    more = completion_events([" again"]) if is_whole else [AGAIN]
+    server.play(CHAT, SSE, HELLO, go, *map(chunk, more), lose, ending)
+    async with make().stream(REQUEST) as pieces:
+        said = [await anext(pieces)]
+        assert isinstance(pieces, AnswerStream)
+        content = pieces._response.content
+        total = content.total_bytes + len(b"".join(more))
+        go.set()
+        await until(lambda: content.total_bytes == total)
+        lose.set()
+        await until(lambda: content.exception() is not None)
+        said += [one async for one in pieces]
+    assert said[:2] == [Delta("Hello"), Delta(" again")]
+    assert reason(said) == ("stop" if is_whole else "truncated")
 
 
 async def test_any_byte_ends_a_gap(server: ModelServer, make: Make) -> None:
@@ -244,6 +278,27 @@ async def test_password_in_the_address_is_sent_and_never_shown(server: ModelServ
     with pytest.raises(ModelError) as caught:
         await collect(provider)
     assert server.asked[0].headers["authorization"] == "Basic Ym9iOmh1bnRlcjJodW50ZXIy"
+    assert "hunter2" not in f"{caught.value!r}{caught.value}{vars(caught.value)}{provider!r}"
+    await provider.aclose()
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_query_of_the_address_is_sent_and_never_shown(
+    server: ModelServer, slash: str
+) -> None:
+    """A query in the address goes with every request, and its values appear in no error."""
+    query = "version=2&key=hunter2%2Bhunter2"
+    address = f"http://127.0.0.1:{server.port}/v1{slash}?{query}"
+    provider = OpenAICompatible(name="openai", base_url=address, local=True)
+    refusal = reply(401, b'{"error":{"message":"hunter2+hunter2 is wrong"}}')
+    for path in ("/v1/models", "/props", "/v1/chat/completions"):
+        server.play(f"{path}?{query}", refusal)
+    with suppress(ModelError):
+        await provider.describe("tiny")
+    with pytest.raises(AuthFailed) as caught:
+        await collect(provider)
+    asked = [one.path for one in server.asked]
+    assert asked == [f"/v1/models?{query}", f"/v1/chat/completions?{query}"]
     assert "hunter2" not in f"{caught.value!r}{caught.value}{vars(caught.value)}{provider!r}"
     await provider.aclose()
 

@@ -151,6 +151,19 @@ async def test_done_reason_ends_the_answer(
     assert (end.provider, end.model) == ("ollama", "tiny")
 
 
+@pytest.mark.parametrize(("told", "reason"), [("stop", "tool_calls"), ("length", "length")])
+async def test_tool_calls_end_as_such(
+    server: ModelServer, make: Make, told: str, reason: str
+) -> None:
+    """An answer that asks for tools says so at its end, unless it was cut, which matters more."""
+    call = {"function": {"name": "look", "arguments": {"at": "the clock"}}}
+    line = {"message": {"content": "", "tool_calls": [call]}, "done": False}
+    lines = [to_json(line) + b"\n", *chat_lines(["Hi"], reason=told)]
+    server.play(OLLAMA_CHAT, NDJSON + chunked(lines))
+    _, end = await collect(make())
+    assert end.finish_reason == reason
+
+
 async def test_counts_of_zero_are_left_out_by_the_server(server: ModelServer, make: Make) -> None:
     """A last line without counts means zero, and without a reason means stop."""
     server.play(OLLAMA_CHAT, NDJSON + chunked([b'{"model":"tiny","done":true}\n']))
@@ -262,6 +275,7 @@ async def test_unreachable_server_is_told(make: Make) -> None:
         ("[::1]:5", "http://[::1]:5"),
         ("http://host", "http://host"),
         ("https://host/ollama/", "https://host/ollama"),
+        ("https://host/ollama/?key=a%20b", "https://host/ollama?key=a%20b"),
         ("http://bob:pw@0.0.0.0:1", "http://bob:pw@127.0.0.1:1"),
         ("  host \n", "http://host:11434"),
     ],

@@ -155,3 +155,15 @@ def forget(
     from acore_bot.cli.history import forget as run_forget
 
     run(context.obj, lambda settings: run_forget(settings, name, is_confirmed=yes))
+
+
+@history.command("import")
+def import_files(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="The folder of the files <channel id>.json.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Take in what was kept as a JSON file per channel; its files stay as they are."""
+    from acore_bot.cli.history import import_files as run_import
+
+    run(context.obj, lambda settings: run_import(settings, folder, as_json=as_json))

@@ -1,7 +1,9 @@
 """`acore history`: see, take along or remove what was said."""
 
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 import typer
@@ -9,6 +11,13 @@ import typer
 from acore_bot import app
 from acore_bot.config import Settings
 from acore_bot.errors import NotFound
+from acore_bot.history.json_import import (
+    ImportReport,
+    OnProgress,
+    SetAside,
+    import_folder,
+    unwatched,
+)
 from acore_bot.messages import Message, printable
 
 ALL = 2**62  # more messages than there will be
@@ -58,6 +67,53 @@ async def _forget(settings: Settings, name: str, *, is_confirmed: bool) -> int:
         count = await history.clear(name)
     typer.echo(f"Forgotten: {count:,} message{'' if count == 1 else 's'} of {printable(name)}.")
     return 0
+
+
+async def import_files(settings: Settings, folder: Path, *, as_json: bool) -> int:
+    """Store what a folder of JSON files holds and say what became of it. Return 0 only if nothing
+    was set aside. Raises `NotFound`."""
+    async with app.open_history(settings) as history:
+        with _progress_bar("importing…") as on_progress:
+            report = await import_folder(history, folder, on_progress)
+    if as_json:
+        typer.echo(msgspec.json.encode(report).decode())
+    else:
+        _print_report(report)
+    return 1 if report.set_aside else 0
+
+
+@contextmanager
+def _progress_bar(text: str) -> Iterator[OnProgress]:
+    if not sys.stderr.isatty():
+        yield unwatched
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(text)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _print_report(report: ImportReport) -> None:
+    typer.echo(
+        f"Imported: {_count(report.messages, 'message')}; {report.already:,} were there already; "
+        f"{_count(report.files, 'file')}, {_count(report.conversations, 'conversation')}."
+    )
+    if report.system:
+        typer.echo(
+            f"Left out: {_count(report.system, 'system prompt')}, for the persona says that now."
+        )
+    for item in report.set_aside:
+        typer.echo(f"Set aside: {printable(_where(item))}: {printable(item.reason)}.", err=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _where(item: SetAside) -> str:
+    return item.file if item.index is None else f"{item.file}, element {item.index}"
 
 
 def _is_confirmed(name: str) -> bool:

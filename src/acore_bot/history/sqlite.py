@@ -3,7 +3,7 @@
 One thread owns the one connection, for reads too. Callers queue jobs for it and wait on futures of
 their own loop, so nothing blocks the loop and a cancelled caller disturbs nobody. The thread, not
 the job, opens and commits transactions and answers only after the commit; so several waiting
-appends can share one commit without any job knowing.
+appends share one commit without any job knowing.
 
 The write-ahead log with `synchronous=NORMAL` keeps every commit when the process dies; a power cut
 may take the last few, never the file.
@@ -18,6 +18,7 @@ from typing import Self, TypeAlias, cast
 
 from acore_bot.errors import DuplicateMessage
 from acore_bot.history.faults import damaged
+from acore_bot.history.kept import storable
 from acore_bot.history.thread import DatabaseThread
 from acore_bot.messages import Author, ConversationSummary, FinishReason, Message, Role
 
@@ -94,7 +95,7 @@ class SQLiteHistory:
 
     async def recent(self, conversation: str, limit: int) -> tuple[Message, ...]:
         """Return the newest `limit` messages of a conversation, oldest first."""
-        arguments = (_storable(conversation), max(limit, 0))
+        arguments = (storable(conversation), max(limit, 0))
         return await self._thread.read(
             lambda connection: _to_messages(connection.execute(RECENT, arguments))
         )
@@ -116,7 +117,7 @@ class SQLiteHistory:
 
     async def edit(self, message_id: int, text: str) -> bool:
         """Replace a message's text. False if there is no such message."""
-        arguments = (_storable(text), message_id)
+        arguments = (storable(text), message_id)
         update = "UPDATE messages SET text = ? WHERE id = ?"
         edited = await self._thread.write(
             lambda connection: connection.execute(update, arguments).rowcount > 0
@@ -132,7 +133,7 @@ class SQLiteHistory:
 
     async def clear(self, conversation: str) -> int:
         """Remove a whole conversation. Return how many messages it had."""
-        arguments = (_storable(conversation),)
+        arguments = (storable(conversation),)
         delete = "DELETE FROM messages WHERE conversation = ?"
         count = await self._thread.write(
             lambda connection: connection.execute(delete, arguments).rowcount
@@ -143,6 +144,11 @@ class SQLiteHistory:
     async def conversations(self) -> tuple[ConversationSummary, ...]:
         """List the conversations, the one with the newest message first."""
         return await self._thread.read(_summarize)
+
+    def foreign_changes(self) -> int:
+        """Count the appends and other changes that found that another connection, of this process
+        or of another, had written to the file since the one before."""
+        return self._thread.foreign_changes
 
     async def check(self) -> None:
         """Read the whole file. Raises `HistoryUnusable` if any of it is damaged.
@@ -197,14 +203,14 @@ def _find_damage(connection: sqlite3.Connection) -> str:
 def _to_row(message: Message) -> Row:
     return (
         message.id,
-        _storable(message.conversation),
+        storable(message.conversation),
         message.parent_id,
         message.role,
-        _storable(message.author.id),
-        _storable(message.author.name),
-        _storable(message.text),
+        storable(message.author.id),
+        storable(message.author.name),
+        storable(message.text),
         message.finish_reason,
-        None if message.model is None else _storable(message.model),
+        None if message.model is None else storable(message.model),
         (message.created_at - EPOCH) // MICROSECOND,
     )
 
@@ -232,12 +238,3 @@ def _to_message(row: Row) -> Message:
 
 def _to_time(microseconds: int) -> datetime:
     return EPOCH + microseconds * MICROSECOND
-
-
-def _storable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # By way of UTF-16 two halves that belong together become the character that they spell.
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text

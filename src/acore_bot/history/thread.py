@@ -1,12 +1,18 @@
-"""The one thread that owns the database's connection: opens it, does jobs in order, closes it."""
+"""The one thread that owns the database's connection: opens it, does jobs in order, closes it.
+
+What is to be written and waits together shares one transaction, each job in a savepoint of its own.
+So fifty appends cost one commit, and one that is refused harms no other. Nobody is told of success
+before the commit; if the commit fails, all of them fail and none is stored.
+"""
 
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -24,6 +30,8 @@ from acore_bot.history.migrations import (
 
 BUSY_TIMEOUT_SECONDS = 5.0
 LOG_ATTEMPTS = 20
+# Bounds what a failing commit can take with it, and how long a reader waits behind writers.
+MAX_JOBS_TAKEN = 100
 
 Result = TypeVar("Result")
 Work: TypeAlias = Callable[[sqlite3.Connection], Result]
@@ -37,39 +45,61 @@ class Answer(Generic[Result]):
         self.future: asyncio.Future[Result] = self._loop.create_future()
 
     def succeed(self, result: Result) -> None:
-        """Settle it with a result."""
-        self._settle(lambda: self.future.set_result(result))
+        """Settle it with a result, from any thread."""
+        tell(self._loop, [partial(self.take_result, result)])
 
     def fail(self, error: Exception) -> None:
-        """Settle it with an error."""
-        self._settle(lambda: self.future.set_exception(error))
+        """Settle it with an error, from any thread."""
+        tell(self._loop, [partial(self.take_error, error)])
 
-    def _settle(self, settle: Callable[[], None]) -> None:
-        def settle_unless_cancelled() -> None:
-            if not self.future.done():
-                settle()
+    def take_result(self, result: Result) -> None:
+        """Settle it with a result, in its loop."""
+        if not self.future.done():
+            self.future.set_result(result)
 
-        # The loop may be closed by now; then nobody waits, and the thread must still go on.
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(settle_unless_cancelled)
+    def take_error(self, error: Exception) -> None:
+        """Settle it with an error, in its loop."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+def tell(loop: asyncio.AbstractEventLoop, answers: Sequence[Callable[[], None]]) -> None:
+    """Let answers be taken in their loop, which is woken once for all of them."""
+
+    def take_all() -> None:
+        for take in answers:
+            take()
+
+    # The loop may be closed by now; then nobody waits, and the thread must still go on.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(take_all)
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """`run` does the work and returns what tells its result, to be called after the commit."""
+    """`run` does the work and returns what takes its result, to be called in the loop after the
+    commit; `refuse` takes an error there."""
 
     run: Work[Callable[[], None]]
-    fail: Callable[[Exception], None]
+    refuse: Callable[[Exception], None]
     writes: bool
 
 
 class DatabaseThread:
-    """Owns the connection: opens it, does one job after the other, closes it."""
+    """Owns the connection: opens it, does the jobs in order, closes it.
+
+    `commits` counts the transactions that wrote. `foreign_changes` counts how often one of them
+    found that another connection had written since the one before.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._stopping = False
+        self.commits = 0
+        self.foreign_changes = 0
+        self._data_version = 0
         self.opened: Answer[None] = Answer()
         self._closed: Answer[None] = Answer()
         # A daemon, lest a disk that hangs keep the process from ending: commits are safe anyway.
@@ -99,14 +129,15 @@ class DatabaseThread:
         answer: Answer[Result] = Answer()
 
         def run(connection: sqlite3.Connection) -> Callable[[], None]:
-            return partial(answer.succeed, work(connection))
+            return partial(answer.take_result, work(connection))
 
-        self._jobs.put(_Job(run, answer.fail, writes))
+        self._jobs.put(_Job(run, answer.take_error, writes))
         return await answer.future
 
     def _live(self) -> None:
         try:
             with closing(_open(self._path)) as connection:
+                self._data_version = read_pragma(connection, "data_version")
                 self.opened.succeed(None)
                 self._serve(connection)
         except Exception as error:  # noqa: BLE001 - whatever it is, `open` must not wait forever
@@ -115,17 +146,73 @@ class DatabaseThread:
             self._closed.succeed(None)
 
     def _serve(self, connection: sqlite3.Connection) -> None:
-        while (job := self._jobs.get()) is not None:
-            self._perform(connection, job)
+        while jobs := self._take():
+            for writes, group in groupby(jobs, lambda job: job.writes):
+                if writes:
+                    self._write(connection, [*group])
+                else:
+                    for job in group:
+                        self._read(connection, job)
 
-    def _perform(self, connection: sqlite3.Connection, job: _Job) -> None:
+    def _take(self) -> list[_Job]:
+        """Wait for a job and take those that wait with it; none once there will be no more."""
+        jobs: list[_Job] = []
+        while (job := self._jobs.get()) is not None:
+            jobs.append(job)
+            if len(jobs) == MAX_JOBS_TAKEN or self._jobs.empty():
+                return jobs
+        if jobs:
+            self._jobs.put(None)  # the end is met again, after these
+        return jobs
+
+    def _write(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         try:
-            with transaction(connection) if job.writes else nullcontext():
-                tell = job.run(connection)
-        except Exception as error:  # noqa: BLE001 - whatever it is, its caller must not wait forever
-            job.fail(explain(error, self._path))
+            with transaction(connection):
+                self._watch_for_others(connection)
+                answers = [self._attempt(connection, job) for job in jobs]
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody must wait forever
+            answers = [self._refusal(job, error) for job in jobs]
         else:
-            tell()
+            self.commits += 1
+        tell(self._loop, answers)
+
+    def _watch_for_others(self, connection: sqlite3.Connection) -> None:
+        version = read_pragma(connection, "data_version")
+        self.foreign_changes += version != self._data_version
+        self._data_version = version
+
+    def _attempt(self, connection: sqlite3.Connection, job: _Job) -> Callable[[], None]:
+        try:
+            with _savepoint(connection):
+                return job.run(connection)
+        except Exception as error:
+            # On some faults, a full disk among them, SQLite undoes the whole transaction at once.
+            if not connection.in_transaction:
+                raise
+            return self._refusal(job, error)
+
+    def _read(self, connection: sqlite3.Connection, job: _Job) -> None:
+        try:
+            answer = job.run(connection)
+        except Exception as error:  # noqa: BLE001 - whatever it is, its caller must not wait forever
+            answer = self._refusal(job, error)
+        tell(self._loop, [answer])
+
+    def _refusal(self, job: _Job, error: Exception) -> Callable[[], None]:
+        return partial(job.refuse, explain(error, self._path))
+
+
+@contextmanager
+def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("SAVEPOINT job")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
+        raise
+    connection.execute("RELEASE job")
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -17,10 +17,20 @@ from acore_bot.messages import ChatRequest, ModelInfo, Piece
 
 
 class RoutedModel:
-    """Sends requests to providers by name. `open_provider` may raise `ConfigurationError`."""
+    """Sends requests to providers by name. `open_provider` may raise `ConfigurationError`.
 
-    def __init__(self, names: Sequence[str], open_provider: Callable[[str], Provider]) -> None:
+    Only the models of those `listed` are listed; all of them if that is not given.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        open_provider: Callable[[str], Provider],
+        *,
+        listed: Sequence[str] | None = None,
+    ) -> None:
         self.names = tuple(names)
+        self._listed = self.names if listed is None else tuple(listed)
         self._open_provider = open_provider
         self._providers: dict[str, Provider] = {}
 
@@ -37,8 +47,12 @@ class RoutedModel:
     async def list_models(self) -> dict[str, tuple[str, ...]]:
         """Name the models of every provider that can be reached now."""
         async with asyncio.TaskGroup() as group:
-            tasks = {name: group.create_task(self._list_models_of(name)) for name in self.names}
+            tasks = {name: group.create_task(self._list_models_of(name)) for name in self._listed}
         return {name: models for name, task in tasks.items() if (models := task.result())}
+
+    def opened(self) -> dict[str, Provider]:
+        """Return the providers that were named so far."""
+        return dict(self._providers)
 
     def provider(self, name: str) -> Provider:
         """Return a provider, opening it at first. Raises `ConfigurationError`."""

@@ -10,11 +10,12 @@ from collections import deque
 from contextlib import suppress
 from typing import Protocol, Self
 
-from aiohttp import ClientError, ClientResponse
+from aiohttp import ClientError, ClientResponse, StreamReader
 
 from acore_bot.errors import ModelError, TimedOut
 from acore_bot.messages import Delta, End, FinishReason, StreamLimits
 from acore_bot.providers.border import Border
+from acore_bot.providers.performance import Measurement
 
 _SETTLE_SECONDS = 0.25  # far less than a new connection to a cloud takes
 
@@ -52,6 +53,7 @@ class AnswerStream:
         decoder: AnswerDecoder,
         limits: StreamLimits,
         border: Border,
+        measurement: Measurement,
         *,
         started: float,
     ) -> None:
@@ -59,6 +61,7 @@ class AnswerStream:
         self._decoder = decoder
         self._limits = limits
         self._border = border
+        self._measurement = measurement
         self._pieces: deque[Delta | End] = deque()
         self._fault: ModelError | None = None
         self._ended = False
@@ -68,6 +71,7 @@ class AnswerStream:
         self._reading: float | None = None  # since when a read is under way
         self._finished: float | None = None  # when the finish reason came
         self._got_bytes = False
+        self._got_delta = False
         self._expired = ""
         self._timer = self._loop.call_at(self._next_look(started)[0], self._watch)
 
@@ -103,30 +107,44 @@ class AnswerStream:
         self._response.close()
 
     async def _read(self) -> None:
+        is_lost = False
         self._reading = self._loop.time()
         try:
             data = await self._response.content.readany()
         except (ClientError, OSError):  # lost, which is what an early end means too
-            data = b""
+            data, is_lost = _left_in(self._response.content), True
+            self._response.close()
         finally:
             self._reading = None
         try:
-            self._take(data)
+            if data:
+                self._take(data)
+            if (is_lost or not data) and not self._ended:
+                self._finish()
         except ModelError as fault:
             self._fault = fault
+            self._measurement.note_error(fault)
             self._stop()
 
     def _take(self, data: bytes) -> None:
         decoder = self._decoder
-        if data:
-            decoder.feed(data, self._pieces)
-        if not data or decoder.complete:
+        decoder.feed(data, self._pieces)
+        if decoder.complete:
             self._finish()
         elif decoder.characters > self._limits.max_characters:
             self._stop(decoder.end("length"))
-        elif not self._got_bytes or (decoder.finish_reason and self._finished is None):
+        elif not self._got_delta or (decoder.finish_reason and self._finished is None):
+            self._note_progress()
+
+    def _note_progress(self) -> None:
+        if self._pieces and not self._got_delta:
+            self._got_delta = True
+            self._measurement.note_first_delta()
+        is_finished = self._decoder.finish_reason is not None and self._finished is None
+        if is_finished:
+            self._finished = self._loop.time()
+        if is_finished or not self._got_bytes:
             self._got_bytes = True
-            self._finished = self._loop.time() if decoder.finish_reason else None
             self._look_again()  # another, shorter limit is in force from here on
 
     def _finish(self) -> None:
@@ -136,7 +154,10 @@ class AnswerStream:
         self._stop(self._decoder.end(self._decoder.finish_reason or "truncated"))
 
     def _stop(self, end: End | None = None) -> None:
+        if self._pieces and not self._got_delta:
+            self._measurement.note_first_delta()
         if end is not None:
+            self._measurement.note_end(end)
             self._pieces.append(end)
         self._ended = True
         self._timer.cancel()
@@ -169,3 +190,9 @@ class AnswerStream:
             looks.append((first + limits.first_byte_seconds, "the first byte took too long"))
         looks.append((asked + limits.progress_seconds, "no text came for too long"))
         return min(looks)
+
+
+def _left_in(content: StreamReader) -> bytes:
+    """Return what had come before the connection was lost, which aiohttp keeps from its readers."""
+    content.set_exception(None)  # type: ignore[arg-type]
+    return content.read_nowait()

@@ -71,20 +71,22 @@ class HttpClient:
         url = _parse_address(provider, base_url)
         self.local = is_loopback(url.host) if local is None else local
         self.limits = limits or (LOCAL_LIMITS if self.local else StreamLimits())
-        self.base = url.with_user(None)
+        self.base = url.with_user(None).with_query(None)
+        self._query = url.query
         self._provider = provider
         self._headers = _with_basic_authorization(url, headers)
         self._secrets = tuple(
             secret
-            for value in (*self._headers.values(), url.password or "")
+            for value in (*self._headers.values(), *url.query.values(), url.password or "")
             if len(secret := value.split(" ")[-1]) >= 8  # shorter ones would black out plain words
         )
         self._session: ClientSession | None = None
         self._streams = WeakSet[ClientResponse]()
 
     def url(self, path: str) -> URL:
-        """Return the address of a path below the base address."""
-        return self.base / path
+        """Return the address of a path below the base address, with its query."""
+        url = self.base / path
+        return url.with_query(self._query) if self._query else url
 
     def border(self, model: str) -> Border:
         """Return who makes the errors about a model."""
@@ -209,7 +211,7 @@ def _translated(fault: TimeoutError | ClientError | OSError, border: Border) -> 
 
 def _parse_address(provider: str, base_url: str) -> URL:
     try:
-        url = URL(base_url.rstrip("/"))
+        url = URL(base_url)
     except ValueError:
         url = URL()
     if url.scheme not in ("http", "https") or not url.host:
@@ -218,7 +220,7 @@ def _parse_address(provider: str, base_url: str) -> URL:
             f"The base_url of the provider {provider!r} is no http address.",
             remedy="Write it like http://127.0.0.1:8080/v1.",
         )
-    return url
+    return url.with_path(url.raw_path.rstrip("/"), encoded=True, keep_query=True)
 
 
 def _with_basic_authorization(url: URL, headers: Mapping[str, str]) -> dict[str, str]:

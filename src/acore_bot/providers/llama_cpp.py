@@ -23,11 +23,13 @@ from typing import TypeVar
 
 import msgspec
 
+from acore_bot.contracts import PerformanceStats
 from acore_bot.errors import ConfigurationError, MissingExtra, ModelNotFound, Unavailable
 from acore_bot.messages import ChatRequest, Delta, End, ModelInfo, StreamLimits
 from acore_bot.providers import llama_cpp_server
 from acore_bot.providers.llama_cpp_server import ServerOptions, ServerReady
 from acore_bot.providers.openai_compatible import OpenAICompatible
+from acore_bot.providers.performance import PerformanceLog
 from acore_bot.telemetry import events
 
 log = logging.getLogger(__name__)
@@ -111,6 +113,7 @@ class Embedded:
         self._emit = emit
         self._clock = clock
         self._backoff = _Backoff(clock, sleep)
+        self._performance = PerformanceLog(clock)  # of all children, one after the other
         check_library()
         file, self._model = check_model_file(model_file)
         self._options = ServerOptions(
@@ -128,11 +131,14 @@ class Embedded:
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Delta | End]]:
         """Stream from the child, starting it if need be. Raises `ModelError`."""
-        self._check(request.model)
-        async with AsyncExitStack() as stack:
-            yield await self._ask(
-                lambda client: stack.enter_async_context(client.stream(request)),
-            )
+        with self._performance.measured(request.model) as measurement:
+            self._check(request.model)
+            async with AsyncExitStack() as stack:
+                yield await self._ask(
+                    lambda client: stack.enter_async_context(
+                        client.stream_measured(request, measurement)
+                    ),
+                )
 
     async def describe(self, model: str) -> ModelInfo:
         """Ask the child, starting it if need be. Raises `ModelError`."""
@@ -142,6 +148,14 @@ class Embedded:
     async def list_models(self) -> tuple[str, ...]:
         """Name the one model, without loading it."""
         return (self._model,)
+
+    def get_performance_stats(self) -> PerformanceStats:
+        """Tell how it has done since it was made or its metrics were reset."""
+        return self._performance.stats()
+
+    def reset_metrics(self) -> None:
+        """Begin to measure anew."""
+        self._performance.reset()
 
     @property
     def child_pid(self) -> int | None:

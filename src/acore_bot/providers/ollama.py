@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import ClientResponse
 from msgspec import Raw, Struct
 
+from acore_bot.contracts import PerformanceStats
 from acore_bot.errors import BrokenStream, ConfigurationError
 from acore_bot.messages import (
     Ability,
@@ -31,6 +32,7 @@ from acore_bot.messages import (
 from acore_bot.providers.answer import AnswerStream
 from acore_bot.providers.border import Border
 from acore_bot.providers.http import HttpClient, read_complaint
+from acore_bot.providers.performance import PerformanceLog
 from acore_bot.providers.thinking import ThinkingFilter
 from acore_bot.providers.wire import NDJSONDecoder
 
@@ -67,7 +69,8 @@ def normalise_host(text: str) -> str:
         port = _DEFAULT_PORT  # with a scheme, its own port holds, as for Ollama itself
     where = f"[{host}]" if ":" in host else host
     where = where if port is None else f"{where}:{port}"
-    return f"{parts.scheme}://{user}{at}{where}{parts.path.rstrip('/')}"
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{user}{at}{where}{parts.path.rstrip('/')}{query}"
 
 
 class _Said(Struct):
@@ -125,6 +128,7 @@ class LineDecoder:
         self._model = border.model
         self._thinking = ThinkingFilter()
         self._usage: Usage | None = None
+        self._asks_for_tools = False
 
     def feed(self, data: bytes, pieces: deque[Delta | End]) -> None:
         """Append the deltas that `data` completes. Raises `ModelError`."""
@@ -167,17 +171,23 @@ class LineDecoder:
             self._say(line.message, pieces)
         if line.done:
             self.complete = True
-            self.finish_reason = "length" if line.done_reason == "length" else "stop"
+            self.finish_reason = self._why(line)
             self._model = line.model or self._model
             self._usage = Usage(
                 prompt_tokens=line.prompt_eval_count, completion_tokens=line.eval_count
             )
+
+    def _why(self, line: _Line) -> FinishReason:
+        if line.done_reason == "length":
+            return "length"
+        return "tool_calls" if self._asks_for_tools else "stop"  # Ollama has no word for it
 
     def _say(self, said: _Said, pieces: deque[Delta | End]) -> None:
         text, reasoning = said.content or "", said.thinking or ""
         self.characters += len(text) + len(reasoning)
         if said.tool_calls:  # no one runs them, but without a count they could go on for ever
             self.characters += sum(len(memoryview(call)) for call in said.tool_calls)
+            self._asks_for_tools = True
         if text and not self._thinking.settled:
             text, thought = self._thinking.feed(text)
             reasoning += thought
@@ -224,21 +234,26 @@ class Ollama:
         self._think = think
         self._options = dict(options)
         self._clock = clock
+        self._performance = PerformanceLog(clock)
         self._known: dict[str, _Known] = {}  # by model; only models that the server has
         self._looking_up = asyncio.Lock()
 
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Delta | End]]:
         """Ask, and open the stream of the answer. Raises `ModelError`."""
-        border = self._client.border(request.model)
-        known = await self._know(request.model, border)
-        started = asyncio.get_running_loop().time()
-        response = await self._ask(request, known, border)
-        decoder = LineDecoder(border)
-        answer = AnswerStream(response, decoder, self._client.limits, border, started=started)
-        with closing(answer):
-            yield answer
-            await answer.settle()
+        with self._performance.measured(request.model) as measurement:
+            border = self._client.border(request.model)
+            known = await self._know(request.model, border)
+            started = asyncio.get_running_loop().time()
+            response = await self._ask(request, known, border)
+            decoder = LineDecoder(border)
+            answer = AnswerStream(
+                response, decoder, self._client.limits, border, measurement, started=started
+            )
+            with closing(answer):
+                measurement.note_open()
+                yield answer
+                await answer.settle()
         if decoder.complete and not known.answered:
             known.answered, known.info = True, None  # now the server can tell the window in force
 
@@ -263,6 +278,14 @@ class Ollama:
             self._client.url("api/tags"), _Tags, self._client.border("")
         )
         return tuple(listed.name for listed in tags.models or ())
+
+    def get_performance_stats(self) -> PerformanceStats:
+        """Tell how it has done since it was made or its metrics were reset."""
+        return self._performance.stats()
+
+    def reset_metrics(self) -> None:
+        """Begin to measure anew."""
+        self._performance.reset()
 
     async def aclose(self) -> None:
         """Close the connections. May be called more than once."""

@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import ClientResponse
 from msgspec import Struct
 
+from acore_bot.contracts import PerformanceStats
 from acore_bot.errors import BadRequest, BrokenStream, ModelError, ModelNotFound
 from acore_bot.messages import ChatRequest, Delta, End, ModelInfo, StreamLimits
 from acore_bot.providers.answer import AnswerStream
@@ -21,6 +22,7 @@ from acore_bot.providers.border import Border
 from acore_bot.providers.http import HttpClient, read_complaint
 from acore_bot.providers.openai_catalogue import ModelList, Props
 from acore_bot.providers.openai_chunks import ChunkDecoder
+from acore_bot.providers.performance import Measurement, PerformanceLog
 from acore_bot.providers.wire import BodyDecoder, SSEDecoder
 
 _DESCRIPTION_SECONDS = 300.0
@@ -88,6 +90,7 @@ class OpenAICompatible:
         self._options = dict(options)
         self._dialect = _Dialect(max_tokens_field, self.asks_for_usage)
         self._clock = clock
+        self._performance = PerformanceLog(clock)
         self._catalogue: _Catalogue | None = None
         self._catalogue_until = 0.0
         self._looking_up = asyncio.Lock()
@@ -95,12 +98,24 @@ class OpenAICompatible:
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Delta | End]]:
         """Ask, and open the stream of the answer. Raises `ModelError`."""
+        with self._performance.measured(request.model) as measurement:
+            async with self.stream_measured(request, measurement) as pieces:
+                yield pieces
+
+    @asynccontextmanager
+    async def stream_measured(
+        self, request: ChatRequest, measurement: Measurement
+    ) -> AsyncIterator[AsyncIterator[Delta | End]]:
+        """Do as `stream` does, for a caller who keeps the figures."""
         started = asyncio.get_running_loop().time()
         border = self._client.border(request.model)
         response = await self._ask(request, border)
         decoder = _decoder(response, border)
-        answer = AnswerStream(response, decoder, self._client.limits, border, started=started)
+        answer = AnswerStream(
+            response, decoder, self._client.limits, border, measurement, started=started
+        )
         with closing(answer):
+            measurement.note_open()
             yield answer
             await answer.settle()
 
@@ -121,6 +136,14 @@ class OpenAICompatible:
     async def list_models(self) -> tuple[str, ...]:
         """Name the server's models. Raises `ModelError`."""
         return (await self._fetch_models()).names()
+
+    def get_performance_stats(self) -> PerformanceStats:
+        """Tell how it has done since it was made or its metrics were reset."""
+        return self._performance.stats()
+
+    def reset_metrics(self) -> None:
+        """Begin to measure anew."""
+        self._performance.reset()
 
     async def aclose(self) -> None:
         """Close the connections. May be called more than once."""
@@ -173,11 +196,11 @@ class OpenAICompatible:
         )
 
     async def _fetch_props(self) -> ModelInfo:
-        base = self._client.base
-        if base.name != "v1":
+        if self._client.base.name != "v1":
             return ModelInfo()
         try:
-            props = await self._client.fetch(base.parent / "props", Props, self._client.border(""))
+            url = self._client.url("../props")
+            props = await self._client.fetch(url, Props, self._client.border(""))
         except ModelError:  # all but llama.cpp refuse, each in its own way
             return ModelInfo()
         return props.info()

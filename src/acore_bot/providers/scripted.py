@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -9,6 +10,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
+from acore_bot.contracts import PerformanceStats
 from acore_bot.messages import (
     ChatRequest,
     Delta,
@@ -19,6 +21,7 @@ from acore_bot.messages import (
     Usage,
     Waiting,
 )
+from acore_bot.providers.performance import Measurement, PerformanceLog
 
 
 class _Cut(Struct, frozen=True):
@@ -49,6 +52,7 @@ class Scripted:
         delay_seconds: float = 0.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         context_tokens: int = 8192,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.requests: list[ChatRequest] = []
         self.open_streams = 0
@@ -58,6 +62,7 @@ class Scripted:
         self._delay_seconds = delay_seconds
         self._sleep = sleep
         self._context_tokens = context_tokens
+        self._performance = PerformanceLog(clock)
 
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Piece]]:
@@ -67,8 +72,11 @@ class Scripted:
         self.open_streams += 1
         self.max_open_streams = max(self.max_open_streams, self.open_streams)
         try:
-            async with aclosing(self._say(request, answer)) as pieces:
-                yield pieces
+            with self._performance.measured(request.model) as measurement:
+                said = self._say(request, answer)
+                async with aclosing(_observed(said, measurement)) as pieces:
+                    measurement.note_open()
+                    yield pieces
         finally:
             self.open_streams -= 1
 
@@ -79,6 +87,14 @@ class Scripted:
     async def list_models(self) -> tuple[str, ...]:
         """Name the one model there is; any other name is served as well."""
         return ("script",)
+
+    def get_performance_stats(self) -> PerformanceStats:
+        """Tell how it has done since it was made or its metrics were reset."""
+        return self._performance.stats()
+
+    def reset_metrics(self) -> None:
+        """Begin to measure anew."""
+        self._performance.reset()
 
     async def aclose(self) -> None:
         """Do nothing: it holds nothing."""
@@ -121,6 +137,20 @@ class Scripted:
             provider=self._name,
             model=request.model,
         )
+
+
+async def _observed(said: AsyncGenerator[Piece], measurement: Measurement) -> AsyncGenerator[Piece]:
+    async with aclosing(said):
+        try:
+            async for piece in said:
+                if isinstance(piece, End):
+                    measurement.note_end(piece)
+                elif isinstance(piece, Delta) and measurement.first_delta_seconds is None:
+                    measurement.note_first_delta()
+                yield piece
+        except Exception as error:
+            measurement.note_error(error)
+            raise
 
 
 def _words(text: str) -> list[str]:

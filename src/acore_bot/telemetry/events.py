@@ -4,7 +4,7 @@ They hold no message text, no names and no secrets. Durations are seconds of a m
 """
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -49,7 +49,35 @@ class PromptTrimmed(Struct, frozen=True, kw_only=True):
     kept_messages: int
 
 
-Event: TypeAlias = ModelLoading | ModelLoaded | TurnFinished | TurnFailed | PromptTrimmed
+BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
+
+
+class BreakerChanged(Struct, frozen=True):
+    """A model that failed too often is left alone (`open`), is tried by one request (`half_open`),
+    or answers again (`closed`). `model` is written `provider/model`."""
+
+    model: str
+    state: BreakerState
+
+
+class FellBack(Struct, frozen=True):
+    """Another model answers than the one that was asked. `kind` is the stable word of the error
+    that kept the asked one from it. Both models are written `provider/model`."""
+
+    asked: str
+    answered_by: str
+    kind: str
+
+
+Event: TypeAlias = (
+    ModelLoading
+    | ModelLoaded
+    | TurnFinished
+    | TurnFailed
+    | PromptTrimmed
+    | BreakerChanged
+    | FellBack
+)
 Emit: TypeAlias = Callable[[Event], None]
 
 
