@@ -1,8 +1,9 @@
 """What remembering costs: a read from the cache, a durable append, an opening after a crash.
 
 Reads stand beside `dict.get` and a slice of a list, once as they are and once awaited, as a history
-has to be. Appends stand beside the common way of small bots: one JSON file a channel, of twenty
-messages, rewritten for each message in a thread and not synced, so it survives less. Reads are in
+has to be. Appends are exchanges, a question and its answer, and stand beside the common way of
+small bots: one JSON file a channel, of twenty messages, rewritten for the question and again for
+the answer, by a thread that opens, writes and closes it in turn, and never synced. Reads are in
 seconds of the processor; what writes, in seconds of the wall.
 
     uv run python -m benchmarks.history [--quick]
@@ -12,7 +13,6 @@ import argparse
 import asyncio
 import gc
 import json
-import os
 import random
 import shutil
 import signal
@@ -25,6 +25,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.figures import Contender, Figure, interleaved, show
 
@@ -40,7 +41,7 @@ MESSAGES_IN_FILE = 20
 READS = 20_000
 INSERTS = 20_000
 AT_ONCE = 50
-APPENDS = 200
+EXCHANGES = 200
 LOG_BYTES = 5 * 10**6
 UNBOUNDED = 2**60
 
@@ -94,8 +95,8 @@ def name_of(channel: int) -> str:
     return f"discord:{channel}"
 
 
-class ListStore:
-    """Answers at once, with what it was given."""
+class ListStore(SQLiteHistory):
+    """Answers at once, with what it was given; no file is opened."""
 
     def __init__(self, said: dict[str, list[Message]]) -> None:
         self._said = said
@@ -112,7 +113,7 @@ def measure_reads(channels: int, rounds: int) -> list[Figure]:
         for n in range(channels)
     }
     options = CacheOptions(max_entries=channels, max_bytes=UNBOUNDED)
-    cache = CachedHistory(ListStore(said), options)  # type: ignore[arg-type] -- it is only read
+    cache = CachedHistory(ListStore(said), options)
     names = [*said]
     order = random.Random(1).choices(names, k=READS)
 
@@ -138,8 +139,8 @@ def measure_reads(channels: int, rounds: int) -> list[Figure]:
         )
     title = f"cached read, {channels:,} channels"
     return [
-        _beside(title, "dict.get and slice", ours, bare, READS, 1e9, "ns", target=1.0),
-        _beside(title, "the same, awaited", ours, awaited, READS, 1e9, "ns", target=1.0),
+        _beside(title, ours, "dict.get and slice", bare, Unit("ns", 1e9, READS), 1.0),
+        _beside(title, ours, "the same, awaited", awaited, Unit("ns", 1e9, READS), 1.0),
     ]
 
 
@@ -148,7 +149,7 @@ def measure_insert(rounds: int) -> Figure:
     entries = [(name_of(n), _Entry((), LIMIT, LIMIT)) for n in range(INSERTS + 1000)]
 
     def evicting() -> float:
-        cache = CachedHistory(ListStore({}))  # type: ignore[arg-type] -- it is not asked
+        cache = CachedHistory(ListStore({}))
         keep = cache._keep  # noqa: SLF001 -- what a read adds to it is measured elsewhere
         for name, entry in entries[:1000]:
             keep(name, entry)
@@ -161,11 +162,11 @@ def measure_insert(rounds: int) -> Figure:
         kept: dict[str, _Entry] = {}
         started_at = time.process_time()
         for name, entry in entries[1000:]:
-            kept[name] = entry
+            kept[name] = entry  # noqa: PERF403 -- an insert is what is measured
         return time.process_time() - started_at
 
     ours, bare = interleaved(rounds, evicting, plain)
-    return _beside("evicting insert", "dict insert", ours, bare, INSERTS, 1e9, "ns", target=4.5)
+    return _beside("evicting insert", ours, "dict insert", bare, Unit("ns", 1e9, INSERTS), 4.5)
 
 
 class JsonFiles:
@@ -178,15 +179,17 @@ class JsonFiles:
         # It keeps what it has read in memory, so only the rewriting is measured.
         self._said = [entry] * MESSAGES_IN_FILE
         for channel in range(channels):
-            self._rewrite(channel)
+            self._path(channel).write_text(json.dumps(self._said, indent=2))
 
-    async def append(self, channel: int) -> None:
-        """Rewrite a file in a thread."""
-        await asyncio.to_thread(self._rewrite, channel)
+    async def exchange(self, channel: int) -> None:
+        """Rewrite a file for a question, and again for its answer."""
+        for _ in range(2):
+            file = await asyncio.to_thread(self._path(channel).open, "w")
+            await asyncio.to_thread(file.write, json.dumps(self._said, indent=2))
+            await asyncio.to_thread(file.close)
 
-    def _rewrite(self, channel: int) -> None:
-        with (self._folder / f"{channel}.json").open("w") as file:
-            file.write(json.dumps(self._said, indent=2))
+    def _path(self, channel: int) -> Path:
+        return self._folder / f"{channel}.json"
 
 
 def measure_appends(channels: int, rounds: int) -> list[Figure]:
@@ -209,29 +212,27 @@ def _measure_appends(
     chance = random.Random(2)
     numbers = iter(range(10**9, 2 * 10**9))
 
-    async def store(channel: int) -> None:
-        await history.append([message(next(numbers), channel)])
+    async def exchange(channel: int) -> None:
+        await history.append([message(next(numbers), channel) for _ in range(2)])
 
-    def contender(append: Callable[[int], Awaitable[None]], at_once: int) -> Contender:
-        return lambda: runner.run(
-            _append_all(append, at_once, chance.choices(range(channels), k=APPENDS))
-        )
+    def contender(work: Callable[[int], Awaitable[None]], at_once: int) -> Contender:
+        def run() -> None:
+            runner.run(_do_all(work, at_once, chance.choices(range(channels), k=EXCHANGES)))
 
-    ways = [contender(store, 1), contender(files.append, 1)]
-    ways += [contender(store, AT_ONCE), contender(files.append, AT_ONCE)]
+        return run
+
+    ways = [contender(exchange, 1), contender(files.exchange, 1)]
+    ways += [contender(exchange, AT_ONCE), contender(files.exchange, AT_ONCE)]
     alone, json_alone, together, json_together = interleaved(rounds, *ways, clock=time.perf_counter)
-    written = [_written_by(way) / APPENDS for way in ways]
+    written = [_written_by(way) / EXCHANGES for way in ways]
     target = {10: 1 / 40, 1000: 1 / 15, 100_000: 1 / 12}[channels]
-    of, beside = f"{channels:,} channels", "JSON rewrite"
+    of, beside, time_unit = f"{channels:,} channels", "JSON rewrites", Unit("µs", 1e6, EXCHANGES)
+    many = f"{AT_ONCE} at once, {of}"
     return [
-        _beside(f"append alone, {of}", beside, alone, json_alone, APPENDS, 1e6, "µs"),
-        _beside(
-            f"append, {AT_ONCE} at once, {of}",
-            *(beside, together, json_together, APPENDS, 1e6, "µs"),
-            target=target,
-        ),
-        _beside(f"written alone, {of}", beside, written[0], written[1], 1, 1, "bytes"),
-        _beside(f"written, {AT_ONCE} at once, {of}", beside, written[2], written[3], 1, 1, "bytes"),
+        _beside(f"exchange alone, {of}", alone, beside, json_alone, time_unit),
+        _beside(f"exchange, {many}", together, beside, json_together, time_unit, target),
+        _beside(f"written alone, {of}", written[0], beside, written[1], Unit("bytes", 1)),
+        _beside(f"written, {many}", written[2], beside, written[3], Unit("bytes", 1)),
     ]
 
 
@@ -243,11 +244,11 @@ async def _fill(history: SQLiteHistory, channels: int) -> None:
         )
 
 
-async def _append_all(
-    append: Callable[[int], Awaitable[None]], at_once: int, channels: Sequence[int]
+async def _do_all(
+    work: Callable[[int], Awaitable[None]], at_once: int, channels: Sequence[int]
 ) -> None:
     for start in range(0, len(channels), at_once):
-        await asyncio.gather(*(append(channel) for channel in channels[start : start + at_once]))
+        await asyncio.gather(*(work(channel) for channel in channels[start : start + at_once]))
 
 
 def _written_by(work: Contender) -> int:
@@ -280,9 +281,9 @@ def measure_opening(rounds: int) -> Figure:
             return asyncio.run(_open_and_read(copy / "history.db"))
 
         (seconds,) = interleaved(rounds, open_and_read)
-        megabytes = os.path.getsize(left / "history.db-wal") / 1e6
+        megabytes = (left / "history.db-wal").stat().st_size / 1e6
     name = f"open and read after kill -9, {megabytes:.1f} MB of log"
-    return _beside(name, "bound", seconds, 0.010, 1, 1e3, "ms", target=1.0)
+    return _beside(name, seconds, "bound", 0.010, Unit("ms", 1e3), 1.0)
 
 
 async def _open_and_read(path: Path) -> float:
@@ -298,7 +299,7 @@ def measure_memory(max_bytes: int) -> Figure:
     with tempfile.TemporaryDirectory() as folder:
         held = asyncio.run(_held_bytes(Path(folder) / "history.db", channels, max_bytes))
     name = f"memory of a full cache of {max_bytes // 2**20} MiB"
-    return _beside(name, "bound", held, max_bytes, 1, 2**-20, "MiB", target=1.0)
+    return _beside(name, held, "bound", max_bytes, Unit("MiB", 2**-20), 1.0)
 
 
 async def _held_bytes(path: Path, channels: int, max_bytes: int) -> int:
@@ -320,22 +321,24 @@ async def _held_bytes(path: Path, channels: int, max_bytes: int) -> int:
             tracemalloc.stop()
 
 
+class Unit(NamedTuple):
+    """How a measured number is shown: its name, how many make one, over how many it is spread."""
+
+    name: str
+    per_one: float
+    over: int = 1
+
+
 def _beside(
-    name: str,
-    limit_name: str,
-    value: float,
-    limit: float,
-    count: int,
-    scale: float,
-    unit: str,
-    target: float | None = None,
+    name: str, value: float, limit_name: str, limit: float, unit: Unit, target: float | None = None
 ) -> Figure:
+    scale = unit.per_one / unit.over
     return Figure(
         name=name,
-        value=value / count * scale,
-        unit=unit,
+        value=value * scale,
+        unit=unit.name,
         limit_name=limit_name,
-        limit=limit / count * scale,
+        limit=limit * scale,
         ratio=value / limit,
         target=target,
     )

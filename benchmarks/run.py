@@ -42,6 +42,8 @@ def measure(name: str, *, quick: bool) -> list[Figure]:
 def verdict(figures: Sequence[Figure]) -> str:
     """Say how many targets are met, and name those that are not."""
     aimed = [figure for figure in figures if figure.target is not None]
+    if not aimed:
+        return "No targets are set."
     missed = [figure for figure in aimed if not is_met(figure)]
     lines = [f"{len(aimed) - len(missed)} of {len(aimed)} targets met."]
     lines += [

@@ -452,7 +452,7 @@ async def test_a_history_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 async def test_r2_a_full_disk_silences_nobody(core: Core, caplog: pytest.LogCaptureFixture) -> None:
     """While nothing can be stored, 1,000 messages are answered, each conversation is told once, the
     log says so once, and with room again what is said is stored again."""
-    core.will_say("I am fine. " * 500)
+    core.will_say(["I am fine. " * 500])  # more than one page of the store
     await set_most_pages(core.history, 1)  # SQLite takes it as: no more than there are
     for number in range(500):
         await core.hear(heard(2 * number + 1, conversation="tea"))

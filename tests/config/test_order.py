@@ -13,6 +13,7 @@ from acore_bot.config import (
     PluginSettings,
     ScriptedSettings,
     Settings,
+    TimeLimits,
     find_file,
     load,
 )
@@ -258,7 +259,7 @@ def test_scripted_provider(settings: Load) -> None:
 def test_patience_for_the_first_byte(settings: Load, table: str, seconds: float) -> None:
     """A model that may have to be loaded first is given more time, unless the file says."""
     lab = settings(f"[providers.lab]\n{table}\n").providers["lab"]
-    assert not isinstance(lab, PluginSettings)
+    assert isinstance(lab, TimeLimits)
     assert lab.first_byte_limit_seconds == seconds
 
 

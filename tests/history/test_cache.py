@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.fakes.plain_history import PlainHistory, SteppedHistory
 
 from acore_bot.errors import DuplicateMessage, HistoryError
-from acore_bot.history.cache import CachedHistory, CacheOptions
+from acore_bot.history.cache import CachedHistory, CacheOptions, _Entry
 from acore_bot.history.sqlite import SQLiteHistory
 from acore_bot.messages import Author, Message
 
@@ -231,14 +231,35 @@ async def test_names_that_the_store_writes_otherwise_are_one(tmp_path: Path) -> 
 # Loads
 
 
+async def read_at_once(
+    cache: CachedHistory, store: SteppedHistory, limits: Sequence[int]
+) -> list[tuple[Message, ...]]:
+    """Ask for all of these before the store answers the first."""
+    store.before.clear()
+    tasks = [asyncio.ensure_future(cache.recent("tea", limit)) for limit in limits]
+    await settle()
+    store.before.set()
+    return await asyncio.gather(*tasks)
+
+
 async def test_many_cold_reads_are_one(cache: CachedHistory, store: SteppedHistory) -> None:
     """A hundred who want the same conversation at once ask the store once, smaller limits too."""
     await store.append(line(60))
-    answers = await asyncio.gather(*(cache.recent("tea", 50 - n % 3) for n in range(100)))
+    answers = await read_at_once(cache, store, [50 - n % 3 for n in range(100)])
     assert {len(answer) for answer in answers} == {50, 49, 48}
     assert all(answer[-1].id == 60 for answer in answers)
     assert store.calls["recent"] == 1
     assert cache._loads == {}
+
+
+async def test_who_wants_more_does_not_take_less(
+    cache: CachedHistory, store: SteppedHistory
+) -> None:
+    """Who asks for more than what is being loaded gets all of it, in whatever order they come."""
+    await store.append(line(60))
+    limits = [2, 50, 3, 60, 1]
+    answers = await read_at_once(cache, store, limits)
+    assert [len(answer) for answer in answers] == limits
 
 
 async def test_a_cancelled_loader_harms_no_other(
@@ -266,9 +287,11 @@ async def test_a_failed_load_is_told_to_each_and_kept_by_none(
     """If the store cannot be read, each reader gets the error; the next read tries again."""
     await store.append(line(3))
     store.error = HistoryError("The disk is on fire.")
-    answers = await asyncio.gather(
-        *(cache.recent("tea", 50) for _ in range(5)), return_exceptions=True
-    )
+    store.before.clear()
+    tasks = [asyncio.ensure_future(cache.recent("tea", 50)) for _ in range(5)]
+    await settle()
+    store.before.set()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(answer) for answer in answers] == [HistoryError] * 5
     store.error = None
     assert ids(await cache.recent("tea", 50)) == [1, 2, 3]
@@ -454,8 +477,11 @@ async def test_any_sequence_is_answered_as_without_a_cache(
     plain, cache = PlainHistory(), CachedHistory(PlainHistory(), options)
     for step in steps:
         assert await do(cache, step) == await do(plain, step)
-        assert stats(cache)["bytes"] == sum(entry.bytes for entry in cache._entries.values())
-        assert stats(cache)["bytes"] <= options.max_bytes
+        recounted = [
+            _Entry(tuple(entry.messages), entry.limit, entry.max_messages).bytes
+            for entry in cache._entries.values()
+        ]
+        assert stats(cache)["bytes"] == sum(recounted) <= options.max_bytes
         assert stats(cache)["entries"] <= options.max_entries
 
 

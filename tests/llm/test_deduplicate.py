@@ -41,11 +41,13 @@ HELLO = ChatRequest(
 
 
 class SlowToClose(Scripted):
-    """Takes its time to stop, until it `may_close`; `closing` says that it was told to."""
+    """Takes its time to stop, until it `may_close`; `closing` says that it was told to, and
+    `has_closed` that it could do so undisturbed."""
 
     def __init__(self, answers: Sequence[Sequence[Item]]) -> None:
         super().__init__(answers=answers)
         self.closing, self.may_close = asyncio.Event(), asyncio.Event()
+        self.has_closed = False
 
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Piece]]:
@@ -56,6 +58,7 @@ class SlowToClose(Scripted):
             finally:
                 self.closing.set()
                 await self.may_close.wait()
+                self.has_closed = True
 
 
 class Reading:
@@ -211,8 +214,9 @@ async def test_who_comes_late_gets_all_that_was_said() -> None:
 async def test_what_was_missed_keeps_text_and_reasoning_apart() -> None:
     """Deltas that are joined for a late reader lose neither text nor reasoning."""
     gate = asyncio.Event()
-    thoughts: list[Item] = [Delta(reasoning="Well, "), Delta(reasoning="well.")]
-    model = DeduplicatedModel(Scripted(answers=[[*thoughts, "One ", "two", gate]]))
+    thoughts = Delta(reasoning="Well, "), Delta(reasoning="well.")
+    script: list[Item] = [*thoughts, "One ", "two", gate]
+    model = DeduplicatedModel(Scripted(answers=[script]))
     first = Reading(model)
     await first.until("One two")
     late = Reading(model)
@@ -241,7 +245,7 @@ async def test_places_in_the_queue_reach_who_waits() -> None:
     """Who waits along gets each place in the queue; who joins late gets the newest; who joins
     when text has come, none."""
     moved, called, gate = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    script = [Waiting(3, 2.0), Waiting(2), moved, Waiting(1), called, "Hello", gate]
+    script: list[Item] = [Waiting(3, 2.0), Waiting(2), moved, Waiting(1), called, "Hello", gate]
     model = DeduplicatedModel(Scripted(answers=[script]))
     async with asyncio.timeout(20), model.stream(HELLO) as along:
         assert [await anext(along) for _ in range(2)] == [Waiting(3, 2.0), Waiting(2)]
@@ -344,6 +348,34 @@ async def test_leaving_waits_until_the_work_has_stopped() -> None:
     upstream.may_close.set()
     await model.aclose()
     assert upstream.open_streams == 0
+
+
+async def test_a_whole_answer_closes_undisturbed() -> None:
+    """The last reader of a whole answer waits until its stream has closed, and lets it take its
+    time."""
+    upstream = SlowToClose([["One "]])
+    reading = Reading(DeduplicatedModel(upstream))
+    await upstream.closing.wait()
+    assert isinstance(reading.pieces[-1], End)
+    assert not reading.task.done()
+    upstream.may_close.set()
+    assert await reading.task == "One "
+    assert upstream.has_closed
+
+
+async def test_leaving_at_the_moment_of_a_word_harms_nobody() -> None:
+    """A reader who is cancelled just when the next word comes does not keep it from the others."""
+
+    async def no_pause(seconds: float) -> None:
+        pass
+
+    gate = asyncio.Event()
+    model = DeduplicatedModel(Scripted(answers=[["One ", gate, "two"]], sleep=no_pause))
+    first, second = Reading(model), Reading(model)
+    await asyncio.gather(first.until("One "), second.until("One "))
+    gate.set()
+    await first.cancel()
+    assert await second.task == "One two"
 
 
 async def test_a_newer_flight_is_not_removed_by_an_older() -> None:
@@ -537,6 +569,15 @@ async def test_a_refusal_on_entry_reaches_all(error: AcoreError, *, is_on_entry:
         assert failures[0][1] is not failures[1][1]
         assert len(upstream.requests) == calls
         assert in_the_air(model) == 0
+
+
+async def test_what_has_failed_is_not_joined() -> None:
+    """A request starts anew after a failure, even while others have not left the failed one."""
+    model = DeduplicatedModel(Scripted(answers=[[Overloaded(provider="p")], "Two"]))
+    async with model.stream(HELLO) as pieces:
+        with pytest.raises(Overloaded):
+            await anext(pieces)
+        assert text_of(await read(model)) == "Two"
 
 
 class Particular(Exception):

@@ -5,14 +5,14 @@ import asyncio
 import pytest
 
 from acore_bot.errors import Overloaded
-from acore_bot.messages import ChatMessage, ChatRequest, Delta, End, Usage
+from acore_bot.messages import ChatMessage, ChatRequest, Delta, End, Piece, Usage
 from acore_bot.providers.scripted import CUT, Answer, Scripted
 
 REQUEST = ChatRequest(model="any", messages=(ChatMessage("user", "How are you?"),), max_tokens=16)
 OVER = End(finish_reason="length", provider="elsewhere")
 
 
-async def collect(provider: Scripted) -> list[Delta | End]:
+async def collect(provider: Scripted) -> list[Piece]:
     """Return all pieces of one answer."""
     async with provider.stream(REQUEST) as pieces:
         return [one async for one in pieces]
@@ -40,7 +40,7 @@ def end(finish_reason: str, words: int) -> End:
         ([], [end("stop", 0)]),
     ],
 )
-async def test_answer_is_said_as_written(answer: Answer, pieces: list[Delta | End]) -> None:
+async def test_answer_is_said_as_written(answer: Answer, pieces: list[Piece]) -> None:
     """A text comes word by word, a sequence as it is, and an end of their own kind closes both."""
     assert await collect(Scripted(answers=[answer])) == pieces
 
@@ -73,7 +73,7 @@ async def test_gate_holds_the_answer() -> None:
     """An event in an answer is waited for."""
     gate = asyncio.Event()
     provider = Scripted(answers=[["a", gate, "b"]])
-    said: list[Delta | End] = []
+    said: list[Piece] = []
     begun = asyncio.Event()
 
     async def read() -> None:

@@ -203,8 +203,8 @@ class CachedHistory:
         if name in entries:
             self._drop([name])
         size = self._bytes + entry.bytes
-        while len(entries) >= self._max_entries or size > self._max_bytes:
-            size -= entries.popitem(last=False)[1].bytes
+        while size > self._max_bytes or len(entries) >= self._max_entries:
+            size -= entries.popitem(False)[1].bytes
             self._evictions += 1
         entries[name] = entry
         self._bytes = size

@@ -73,13 +73,14 @@ def normalise_host(text: str) -> str:
     return f"{parts.scheme}://{user}{at}{where}{parts.path.rstrip('/')}{query}"
 
 
-class _Said(Struct):
+# Made and dropped for each line, and never part of a cycle: the collector need not know of them.
+class _Said(Struct, gc=False):
     content: str | None = None
     thinking: str | None = None
     tool_calls: list[Raw] | None = None
 
 
-class _Line(Struct):
+class _Line(Struct, gc=False):
     model: str | None = None
     message: _Said | None = None
     done: bool = False
@@ -229,6 +230,7 @@ class Ollama:
         self._client = HttpClient(
             provider=name, base_url=normalise_host(base_url), headers=headers, limits=limits
         )
+        self._chat_url = self._client.url("api/chat")
         self._context_tokens = context_tokens
         self._keep_alive = keep_alive
         self._think = think
@@ -293,7 +295,7 @@ class Ollama:
 
     async def _ask(self, request: ChatRequest, known: _Known, border: Border) -> ClientResponse:
         body = msgspec.json.encode(self._body(request, known))
-        response = await self._client.open_stream(self._client.url("api/chat"), body, border)
+        response = await self._client.open_stream(self._chat_url, body, border)
         if response.status == 200:
             return response
         complaint = await read_complaint(response)

@@ -24,20 +24,21 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 }
 
 
-class _Said(Struct):
+# Made and dropped for each event, and never part of a cycle: the collector need not know of them.
+class _Said(Struct, gc=False):
     content: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
     tool_calls: list[Raw] | None = None
 
 
-class _Choice(Struct):
+class _Choice(Struct, gc=False):
     delta: _Said | None = None
     message: _Said | None = None  # in place of the delta where a server does not stream
     finish_reason: str | None = None
 
 
-class _Chunk(Struct):
+class _Chunk(Struct, gc=False):
     # What is rarely there, or of a shape that servers do not agree on, is decoded when needed.
     id: str | None = None
     object: str | None = None
@@ -87,7 +88,11 @@ class ChunkDecoder:
 
     def feed(self, data: bytes, pieces: deque[Delta | End]) -> None:
         """Append the deltas that `data` completes. Raises `ModelError`."""
-        for payload in self._framed(data):
+        try:
+            payloads = self._payloads.feed(data)
+        except BrokenStream as fault:
+            raise self._border.error(BrokenStream, fault.detail) from fault
+        for payload in payloads:
             if payload == b"[DONE]":
                 self.complete = True
                 return
@@ -111,12 +116,6 @@ class ChunkDecoder:
             response_id=self._response_id,
         )
 
-    def _framed(self, data: bytes) -> list[bytes]:
-        try:
-            return self._payloads.feed(data)
-        except BrokenStream as fault:
-            raise self._border.error(BrokenStream, fault.detail) from fault
-
     def _take(self, payload: bytes, pieces: deque[Delta | End]) -> None:
         try:
             chunk = _decode_chunk(payload)
@@ -124,10 +123,13 @@ class ChunkDecoder:
             raise self._border.error(BrokenStream, f"not a chunk: {fault}") from fault
         if _is_error(chunk):
             raise self._border.refusal(200, {}, payload)
-        self._response_id = self._response_id or chunk.id or ""
+        if not self._response_id:
+            self._response_id = chunk.id or ""
         self._model = chunk.model or self._model
-        self._usage = chunk.usage or self._usage
-        self._timings = chunk.timings or self._timings
+        if chunk.usage:
+            self._usage = chunk.usage
+        if chunk.timings:
+            self._timings = chunk.timings
         for choice in chunk.choices or ():
             if said := choice.delta or choice.message:
                 self._say(said, pieces)

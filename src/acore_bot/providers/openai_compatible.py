@@ -86,6 +86,7 @@ class OpenAICompatible:
             limits=limits,
             local=local,
         )
+        self._chat_url = self._client.url("chat/completions")
         self._context_tokens = context_tokens
         self._options = dict(options)
         self._dialect = _Dialect(max_tokens_field, self.asks_for_usage)
@@ -150,11 +151,11 @@ class OpenAICompatible:
         await self._client.aclose()
 
     async def _ask(self, request: ChatRequest, border: Border) -> ClientResponse:
-        url = self._client.url("chat/completions")
         dialect, tried = self._dialect, set[_Dialect]()
         while True:
             tried.add(dialect)
-            response = await self._client.open_stream(url, self._body(request, dialect), border)
+            body = self._body(request, dialect)
+            response = await self._client.open_stream(self._chat_url, body, border)
             if response.status == 200:
                 self._dialect = dialect  # only what was accepted is worth remembering
                 return response

@@ -48,7 +48,7 @@ class SSEDecoder:
         if rest:
             self._parts.append(rest)
             self._parts_bytes += len(rest)
-        self._check(self._parts_bytes + self._lines_bytes)
+            self._check(self._parts_bytes + self._lines_bytes)
         return payloads
 
     def close(self) -> list[bytes]:
@@ -63,7 +63,8 @@ class SSEDecoder:
                 text = line[6:] if line[5:6] == b" " else line[5:]
                 pending.append(text)
                 self._lines_bytes += len(text) + 1
-                self._check(self._lines_bytes)
+                if self._lines_bytes > self._max_bytes:  # the call alone would cost more
+                    self._check(self._lines_bytes)
             elif not line and pending:
                 payloads.append(pending[0] if len(pending) == 1 else b"\n".join(pending))
                 pending.clear()
