@@ -38,6 +38,16 @@ def printable(text: str) -> str:
     return text.translate(_CONTROL_CHARACTERS)
 
 
+def well_formed(text: str) -> str:
+    """Return a text in which lone surrogates, which UTF-8 cannot hold, became U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # By way of UTF-16 two halves that belong together become the character that they spell.
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
 class Author(Struct, frozen=True):
     """Who said something. `id` is unique within a front end; `name` is for display only."""
 

@@ -591,3 +591,10 @@ async def test_who_really_answered_is_stored(core: Core) -> None:
     await core.hear(heard(1))
     assert (await core.history.recent("tea", 9))[-1].model == "b/m"
     assert core.taker.prompts._estimator.rate(MODEL) == 1.0
+
+
+async def test_text_that_utf_8_cannot_hold_is_mended_at_the_door(core: Core) -> None:
+    """Half of a surrogate pair, as a terminal may deliver it, neither fails nor reaches a model."""
+    await core.hear(heard(1, "Hello \udcff?"))
+    assert core.prompts == [["Hello \ufffd?"]]
+    assert (await core.stored())[0] == ("user", "Hello \ufffd?", None)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import pytest
+from msgspec import structs
 from tests.fakes.model_server import (
     CHAT,
     DONE,
@@ -66,9 +67,9 @@ async def make(server: ModelServer) -> AsyncIterator[Make]:
         await provider.aclose()
 
 
-async def collect(provider: OpenAICompatible) -> list[Delta | End]:
+async def collect(provider: OpenAICompatible, request: ChatRequest = REQUEST) -> list[Delta | End]:
     """Return all pieces of one answer."""
-    async with provider.stream(REQUEST) as pieces:
+    async with provider.stream(request) as pieces:
         return [one async for one in pieces]
 
 
@@ -107,6 +108,18 @@ async def test_silence_ends_by_its_limit(
         await collect(make(**limits))
     assert caught.value.detail == detail
     assert (caught.value.provider, caught.value.model) == ("openai", "tiny")
+    await server.until_idle()
+
+
+@pytest.mark.parametrize("steps", [(), (SSE, HELLO)])
+async def test_the_request_s_own_deadline_is_kept(
+    server: ModelServer, make: Make, steps: tuple[bytes, ...]
+) -> None:
+    """Whatever the limits allow, nothing goes on after the moment that the request names."""
+    server.play(CHAT, *steps, asyncio.Event())
+    deadline = asyncio.get_running_loop().time() + 0.05
+    with pytest.raises(TimedOut):
+        await collect(make(), structs.replace(REQUEST, deadline=deadline))
     await server.until_idle()
 
 

@@ -18,6 +18,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from msgspec import structs
+
 from acore_bot.chat import attention
 from acore_bot.chat.alarm import Alarm
 from acore_bot.chat.answer import Answer, place_in_line
@@ -38,6 +40,7 @@ from acore_bot.messages import (
     Message,
     ModelInfo,
     Waiting,
+    well_formed,
 )
 from acore_bot.telemetry import events
 
@@ -193,7 +196,7 @@ class TurnTaker:
 
 def _question(message: IncomingMessage, context: Context, persona: Persona, model: str) -> Question:
     return Question(
-        message=message,
+        message=structs.replace(message, text=well_formed(message.text)),
         model=model,
         system=persona.text,
         temperature=persona.temperature,

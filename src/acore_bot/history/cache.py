@@ -23,8 +23,8 @@ from operator import attrgetter
 from msgspec import Struct
 
 from acore_bot.contracts import History
-from acore_bot.history.kept import as_kept, storable
-from acore_bot.messages import ConversationSummary, Message
+from acore_bot.history.kept import as_kept
+from acore_bot.messages import ConversationSummary, Message, well_formed
 
 # What one entry takes beside its messages, and a message beside its texts: the objects that hold
 # them (author, time, two ids) and their places in a list and a tuple. Measured, and rounded up.
@@ -135,7 +135,7 @@ class CachedHistory:
         try:
             return await self._history.clear(conversation)
         finally:
-            self._forget([storable(conversation)])
+            self._forget([well_formed(conversation)])
 
     async def conversations(self) -> tuple[ConversationSummary, ...]:
         """List the conversations, as the store does."""
@@ -161,7 +161,7 @@ class CachedHistory:
     async def _slice_or_load(self, conversation: str, limit: int) -> tuple[Message, ...]:
         if limit <= 0:
             return ()
-        name = storable(conversation)
+        name = well_formed(conversation)
         if (answer := self._slice(name, limit)) is not None:
             self._hits += 1
             return answer

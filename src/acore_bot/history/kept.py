@@ -4,30 +4,20 @@ from datetime import UTC
 
 from msgspec import structs
 
-from acore_bot.messages import Author, Message
+from acore_bot.messages import Author, Message, well_formed
 
 
 def as_kept(message: Message) -> Message:
     """Return a message as it will be read again; the same object if that changes nothing."""
     author, model = message.author, message.model
     texts = (message.text, message.conversation, author.id, author.name, model or "")
-    if message.created_at.tzinfo is UTC and all(storable(text) is text for text in texts):
+    if message.created_at.tzinfo is UTC and all(well_formed(text) is text for text in texts):
         return message
     return structs.replace(
         message,
-        text=storable(message.text),
-        conversation=storable(message.conversation),
-        author=Author(storable(author.id), storable(author.name)),
-        model=None if model is None else storable(model),
+        text=well_formed(message.text),
+        conversation=well_formed(message.conversation),
+        author=Author(well_formed(author.id), well_formed(author.name)),
+        model=None if model is None else well_formed(model),
         created_at=message.created_at.astimezone(UTC),
     )
-
-
-def storable(text: str) -> str:
-    """Return a text in which lone surrogates, which UTF-8 cannot hold, became U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # By way of UTF-16 two halves that belong together become the character that they spell.
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text

@@ -18,9 +18,8 @@ from typing import Self, TypeAlias, cast
 
 from acore_bot.errors import DuplicateMessage
 from acore_bot.history.faults import damaged
-from acore_bot.history.kept import storable
 from acore_bot.history.thread import DatabaseThread
-from acore_bot.messages import Author, ConversationSummary, FinishReason, Message, Role
+from acore_bot.messages import Author, ConversationSummary, FinishReason, Message, Role, well_formed
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -95,7 +94,7 @@ class SQLiteHistory:
 
     async def recent(self, conversation: str, limit: int) -> tuple[Message, ...]:
         """Return the newest `limit` messages of a conversation, oldest first."""
-        arguments = (storable(conversation), max(limit, 0))
+        arguments = (well_formed(conversation), max(limit, 0))
         return await self._thread.read(
             lambda connection: _to_messages(connection.execute(RECENT, arguments))
         )
@@ -117,7 +116,7 @@ class SQLiteHistory:
 
     async def edit(self, message_id: int, text: str) -> bool:
         """Replace a message's text. False if there is no such message."""
-        arguments = (storable(text), message_id)
+        arguments = (well_formed(text), message_id)
         update = "UPDATE messages SET text = ? WHERE id = ?"
         edited = await self._thread.write(
             lambda connection: connection.execute(update, arguments).rowcount > 0
@@ -133,7 +132,7 @@ class SQLiteHistory:
 
     async def clear(self, conversation: str) -> int:
         """Remove a whole conversation. Return how many messages it had."""
-        arguments = (storable(conversation),)
+        arguments = (well_formed(conversation),)
         delete = "DELETE FROM messages WHERE conversation = ?"
         count = await self._thread.write(
             lambda connection: connection.execute(delete, arguments).rowcount
@@ -203,14 +202,14 @@ def _find_damage(connection: sqlite3.Connection) -> str:
 def _to_row(message: Message) -> Row:
     return (
         message.id,
-        storable(message.conversation),
+        well_formed(message.conversation),
         message.parent_id,
         message.role,
-        storable(message.author.id),
-        storable(message.author.name),
-        storable(message.text),
+        well_formed(message.author.id),
+        well_formed(message.author.name),
+        well_formed(message.text),
         message.finish_reason,
-        None if message.model is None else storable(message.model),
+        None if message.model is None else well_formed(message.model),
         (message.created_at - EPOCH) // MICROSECOND,
     )
 

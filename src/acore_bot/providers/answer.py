@@ -6,6 +6,7 @@ is handed out without a glance at the clock.
 """
 
 import asyncio
+import math
 from collections import deque
 from contextlib import suppress
 from typing import Protocol, Self
@@ -56,6 +57,7 @@ class AnswerStream:
         measurement: Measurement,
         *,
         started: float,
+        deadline: float | None = None,
     ) -> None:
         self._response = response
         self._decoder = decoder
@@ -67,6 +69,7 @@ class AnswerStream:
         self._ended = False
         self._loop = asyncio.get_running_loop()
         self._started = started  # these are all in the loop's seconds
+        self._deadline = math.inf if deadline is None else deadline
         self._asked = started  # when the consumer last found nothing decoded
         self._reading: float | None = None  # since when a read is under way
         self._finished: float | None = None  # when the finish reason came
@@ -178,7 +181,8 @@ class AnswerStream:
 
     def _next_look(self, now: float) -> tuple[float, str]:
         limits = self._limits
-        looks = [(self._started + limits.total_seconds, "the whole answer took too long")]
+        over = min(self._started + limits.total_seconds, self._deadline)
+        looks = [(over, "the whole answer took too long")]
         if self._finished is not None:
             looks.append((self._finished + limits.linger_seconds, "nothing after the last word"))
         # Only waiting counts: a consumer that is busy elsewhere must not look like a silent server.

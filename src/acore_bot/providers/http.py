@@ -92,13 +92,17 @@ class HttpClient:
         """Return who makes the errors about a model."""
         return Border(self._provider, model, secrets=self._secrets)
 
-    async def open_stream(self, url: URL, body: bytes, border: Border) -> ClientResponse:
+    async def open_stream(
+        self, url: URL, body: bytes, border: Border, deadline: float | None = None
+    ) -> ClientResponse:
         """Send a POST and return its answer when the headers are there, whatever the status.
 
-        The caller closes it. Raises `ModelError`.
+        Waits until the deadline at the latest, in the loop's seconds. The caller closes it. Raises
+        `ModelError`.
         """
+        until = asyncio.get_running_loop().time() + self.limits.first_byte_seconds
         try:
-            async with asyncio.timeout(self.limits.first_byte_seconds):
+            async with asyncio.timeout_at(until if deadline is None else min(until, deadline)):
                 response = await self._send("POST", url, body)
         except (TimeoutError, ClientError, OSError) as fault:
             raise _translated(fault, border) from fault

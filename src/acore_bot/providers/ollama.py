@@ -250,7 +250,13 @@ class Ollama:
             response = await self._ask(request, known, border)
             decoder = LineDecoder(border)
             answer = AnswerStream(
-                response, decoder, self._client.limits, border, measurement, started=started
+                response,
+                decoder,
+                self._client.limits,
+                border,
+                measurement,
+                started=started,
+                deadline=request.deadline,
             )
             with closing(answer):
                 measurement.note_open()
@@ -295,7 +301,7 @@ class Ollama:
 
     async def _ask(self, request: ChatRequest, known: _Known, border: Border) -> ClientResponse:
         body = msgspec.json.encode(self._body(request, known))
-        response = await self._client.open_stream(self._chat_url, body, border)
+        response = await self._client.open_stream(self._chat_url, body, border, request.deadline)
         if response.status == 200:
             return response
         complaint = await read_complaint(response)

@@ -113,7 +113,13 @@ class OpenAICompatible:
         response = await self._ask(request, border)
         decoder = _decoder(response, border)
         answer = AnswerStream(
-            response, decoder, self._client.limits, border, measurement, started=started
+            response,
+            decoder,
+            self._client.limits,
+            border,
+            measurement,
+            started=started,
+            deadline=request.deadline,
         )
         with closing(answer):
             measurement.note_open()
@@ -155,7 +161,9 @@ class OpenAICompatible:
         while True:
             tried.add(dialect)
             body = self._body(request, dialect)
-            response = await self._client.open_stream(self._chat_url, body, border)
+            response = await self._client.open_stream(
+                self._chat_url, body, border, request.deadline
+            )
             if response.status == 200:
                 self._dialect = dialect  # only what was accepted is worth remembering
                 return response
