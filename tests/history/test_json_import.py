@@ -315,7 +315,7 @@ async def test_an_import_that_was_broken_off_is_finished_by_the_next(
     for channel in range(4):
         put(folder, GOOD * 300, name=f"{channel}.json")
     pages = await execute(history, "PRAGMA page_count")
-    await execute(history, f"PRAGMA max_page_count = {pages + 40}")
+    await execute(history, f"PRAGMA max_page_count = {pages + 240}")
     with pytest.raises(HistoryError, match="no room"):
         await run(history, folder)
     await execute(history, "PRAGMA max_page_count = 100000")
