@@ -4,7 +4,14 @@ from typing import get_args
 
 import pytest
 
-from acore_bot.chat.answer import NOTES, NOTHING_SAID, ONLY_THOUGHT, Answer, place_in_line
+from acore_bot.chat.answer import (
+    NOTES,
+    NOTHING_SAID,
+    ONLY_THOUGHT,
+    STOPPED_EARLY,
+    Answer,
+    place_in_line,
+)
 from acore_bot.errors import ModelError, TimedOut
 from acore_bot.messages import Delta, End, FinishReason, Waiting
 
@@ -91,7 +98,7 @@ def test_a_stopped_answer_says_so() -> None:
     answer = make_answer("Hello", ends="stop", is_stopped=True)
     assert answer.finish_reason == "cancelled"
     assert answer.final_text == "Hello\n\n*[stopped]*"
-    assert make_answer(is_stopped=True).final_text == "*[stopped]*"
+    assert make_answer(is_stopped=True).final_text == STOPPED_EARLY
 
 
 def test_thinking_that_used_up_the_limit_is_explained() -> None:

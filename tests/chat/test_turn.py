@@ -12,6 +12,7 @@ from tests.fakes.recording_target import Edited, Posted, RecordingTarget, Typing
 from tests.fakes.talk import ADA, BEN, NOON, answered, asked, heard, line
 
 import acore_bot
+from acore_bot.chat.answer import STOPPED_EARLY
 from acore_bot.chat.commands import Commands
 from acore_bot.chat.conversation import Choice, Choices, Conversations
 from acore_bot.chat.persona import PersonaLibrary
@@ -313,7 +314,7 @@ async def test_stopping_before_any_text_stores_nothing(core: Core) -> None:
     turn.cancel()
     with pytest.raises(asyncio.CancelledError):
         await turn
-    assert core.target.texts == ["*[stopped]*"]
+    assert core.target.texts == [STOPPED_EARLY]
     assert await core.stored() == []
 
 

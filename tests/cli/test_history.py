@@ -64,7 +64,7 @@ def test_without_a_person_to_ask_nothing_is_removed(invoke: Invoke) -> None:
     """In a script, `forget` wants `--yes`; a "y" from a pipe is not a person's."""
     result = invoke("history", "forget", "default", typed="y\n")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "Nothing was removed.\n"
+    assert result.stderr == "Nothing was removed. With --yes it is, without a question.\n"
     assert "4 messages" in invoke("history", "list").stdout
 
 

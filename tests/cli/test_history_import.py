@@ -36,7 +36,8 @@ def test_all_that_went_in_is_counted_and_there(invoke: Invoke, folder: Path) -> 
     result = invoke("history", "import", str(folder))
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == (
-        "Imported: 4 messages; 0 were there already; 2 files, 2 conversations.\n"
+        "Imported: 4 messages; 0 were there already; 2 files, 2 conversations, each named "
+        "discord:CHANNEL.\n"
     )
     listed = invoke("history", "list").stdout.splitlines()
     assert {line.split()[0] for line in listed} == {"discord:11", "discord:22"}

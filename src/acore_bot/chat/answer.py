@@ -14,6 +14,7 @@ NOTES: dict[FinishReason, str] = {
     "truncated": "the answer broke off before its end",
 }
 ONLY_THOUGHT = "The model used up its token limit by thinking. Raise chat.max_tokens."
+STOPPED_EARLY = "*[stopped before it began; your message is not kept]*"
 NOTHING_SAID = "The model had nothing to say. Try to ask in other words."
 
 
@@ -72,6 +73,8 @@ class Answer:
             return str(self.fault)
         if self.finish_reason == "length" and self.has_reasoning:
             return ONLY_THOUGHT
+        if self.is_stopped:
+            return STOPPED_EARLY
         note = NOTES.get(self.finish_reason)
         return f"*[{note}]*" if note else NOTHING_SAID
 

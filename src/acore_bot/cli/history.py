@@ -62,7 +62,7 @@ async def _forget(settings: Settings, name: str, *, is_confirmed: bool) -> int:
         if not await history.recent(name, 1):
             raise _not_found(name)
         if not is_confirmed:
-            typer.echo("Nothing was removed.", err=True)
+            typer.echo("Nothing was removed. With --yes it is, without a question.", err=True)
             return 1
         count = await history.clear(name)
     typer.echo(f"Forgotten: {count:,} message{'' if count == 1 else 's'} of {printable(name)}.")
@@ -98,7 +98,8 @@ def _progress_bar(text: str) -> Iterator[OnProgress]:
 def _print_report(report: ImportReport) -> None:
     typer.echo(
         f"Imported: {_count(report.messages, 'message')}; {report.already:,} were there already; "
-        f"{_count(report.files, 'file')}, {_count(report.conversations, 'conversation')}."
+        f"{_count(report.files, 'file')}, {_count(report.conversations, 'conversation')}, "
+        "each named discord:CHANNEL."
     )
     if report.system:
         typer.echo(

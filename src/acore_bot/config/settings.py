@@ -86,7 +86,7 @@ class ChatSettings(Section):
 
 
 class FailoverSettings(Section):
-    """What answers when the chat model cannot."""
+    """What answers in a conversation when its model cannot. `acore ask` asks its model only."""
 
     models: ModelNames = Field(
         default=(),

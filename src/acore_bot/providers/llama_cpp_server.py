@@ -15,7 +15,8 @@ import msgspec
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What to serve. `context_tokens` is the window of each of the `slots`; the key is what every
     request must carry; `cache_ram_mib` bounds the memory for prompts that hold no slot;
-    `temperature` serves requests that name none (None: llama.cpp's own, 0.8)."""
+    `temperature` serves requests that name none (None: llama.cpp's own, 0.8); `avoids_loops` keeps
+    a model that would from saying the same for ever."""
 
     model_file: str
     model_name: str
@@ -25,6 +26,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     threads: int | None
     cache_ram_mib: int
     temperature: float | None
+    avoids_loops: bool
 
 
 class ServerReady(msgspec.Struct, frozen=True):
@@ -62,6 +64,11 @@ def start(options: ServerOptions):  # type: ignore[no-untyped-def]  # noqa: ANN2
     params.cors_origins = ""
     params.ui = False
     params.verbosity = 1
+    if options.avoids_loops:
+        # Whole phrases said again count against the next word; single words and names do not.
+        params.sampling.dry_multiplier = 0.8
+        params.sampling.dry_allowed_length = 8
+        params.sampling.dry_penalty_last_n = 512
     if options.temperature is not None:
         params.sampling.temp = options.temperature
     if options.threads is not None:

@@ -73,7 +73,7 @@ class Interactive:
                 continue
             except EOFError:
                 return
-            if text == "/quit":
+            if text.split()[:1] == ["/quit"]:
                 return
             await self._take(handler, text)
 

@@ -30,7 +30,7 @@ class Piped:
         async with aclosing(read_lines(self._stdin)) as lines:
             async for line in lines:
                 text = line.strip()
-                if text == "/quit":
+                if text.split()[:1] == ["/quit"]:
                     return
                 if text:
                     await self._answer(handler, text)
