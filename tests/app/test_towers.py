@@ -9,10 +9,11 @@ from tests.fakes.recording_target import RecordingTarget
 from tests.fakes.talk import heard
 
 from acore_bot import config
-from acore_bot.app import App, open_app
-from acore_bot.errors import NotFound
+from acore_bot.app import App, open_app, open_history
+from acore_bot.errors import NotFound, QueueFull
 from acore_bot.messages import ChatMessage, ChatRequest, End, IncomingCommand, Piece, Waiting
 from acore_bot.providers.scripted import Scripted
+from acore_bot.telemetry.events import Event, FellBack
 
 DEMO = """
 [chat]
@@ -145,3 +146,68 @@ async def _listen(bot: App, request: ChatRequest, heard_pieces: asyncio.Queue[Pi
     async with bot.model.stream(request) as pieces:
         async for piece in pieces:
             heard_pieces.put_nowait(piece)
+
+
+async def test_each_knob_of_the_towers_is_wired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the settings say of sharing, memory, line and time is what the towers do."""
+    gate = asyncio.Event()
+    slow = Scripted(answers=[[gate, "Yes."]])
+    monkeypatch.setattr("acore_bot.app.opening.open_provider", lambda *_: slow)
+    knobs = """
+        embedded = false
+        models = []
+        total_seconds = 0.2
+        [queue]
+        max_waiting = 0
+        [deduplication]
+        public = false
+        [response_cache]
+        enabled = false
+        max_entries = 7
+        ttl_seconds = 9
+        [history_cache]
+        max_conversations = 5
+        max_mib = 3
+    """
+    file = tmp_path / "acore.toml"
+    file.write_text(DEMO.replace('models = ["demo/script"]', "") + knobs)
+    settings = config.load(file, {"data.directory": str(tmp_path / "data")}, environ={})
+    async with open_app(settings) as bot:
+        stats = bot.get_cache_stats()
+        assert (stats["responses"]["enabled"], stats["responses"]["max_size"]) == (False, 7)
+        assert stats["responses"]["ttl_seconds"] == 9
+        assert (stats["history"]["max_entries"], stats["history"]["max_bytes"]) == (5, 3 * 2**20)
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(ask(bot, stateless("dead/model", "A?")))
+            while not slow.open_streams:  # noqa: ASYNC110 -- a scripted model has no event
+                await asyncio.sleep(0)
+            with pytest.raises(QueueFull):  # not shared, and nobody may wait
+                await ask(bot, stateless("dead/model", "A?"))
+            gate.set()
+            assert (await first).finish_reason == "stop"
+        assert slow.requests[0].deadline is not None
+
+
+async def test_what_happens_in_the_towers_is_told(tmp_path: Path) -> None:
+    """Fall-backs and breakers tell the one who listens."""
+    happened: list[Event] = []
+    async with open_app(load_settings(tmp_path), happened.append) as bot:
+        await ask(bot, stateless("dead/model"))
+    fell = next(event for event in happened if isinstance(event, FellBack))
+    assert (fell.asked, fell.answered_by) == ("dead/model", "demo/script")
+
+
+async def test_another_process_that_forgets_is_noticed(bot: App, tmp_path: Path) -> None:
+    """What `acore history forget` removes while the bot runs leaves its memory with the next
+    message that is stored."""
+    target = RecordingTarget(first_id=5)
+    await bot.handler(heard(1, "My name is Ada."), target)
+    async with open_history(load_settings(tmp_path)) as other:
+        await other.clear("tea")
+    await bot.handler(heard(100, "Hello?"), target)
+    await bot.handler(heard(200, "Hello?", conversation="milk"), target)
+    remembered = [said.text for said in await bot.history.recent("tea", 9)]
+    assert "Hello?" in remembered
+    assert "My name is Ada." not in remembered

@@ -599,3 +599,39 @@ async def test_text_that_utf_8_cannot_hold_is_mended_at_the_door(core: Core) -> 
     await core.hear(heard(1, "Hello \udcff?"))
     assert core.prompts == [["Hello \ufffd?"]]
     assert (await core.stored())[0] == ("user", "Hello \ufffd?", None)
+
+
+async def test_a_reset_while_the_past_is_loaded_is_not_undone(core: Core) -> None:
+    """A turn that is still loading the past when its conversation is forgotten stores nothing."""
+    await core.history.append(line(2))
+    loading, go_on = asyncio.Event(), asyncio.Event()
+    recent = core.history.recent
+
+    async def slow(conversation: str, limit: int) -> tuple[Message, ...]:
+        said = await recent(conversation, limit)
+        loading.set()
+        await go_on.wait()
+        return said
+
+    core.history.recent = slow  # type: ignore[method-assign]
+    hearing = asyncio.create_task(core.hear(heard(50)))
+    await loading.wait()
+    reset = IncomingCommand(conversation="tea", author=ADA, name="reset")
+    resetting = asyncio.create_task(core.hear(reset))
+    go_on.set()
+    await asyncio.gather(hearing, resetting)
+    assert await recent("tea", 100) == ()
+
+
+async def test_a_prompt_too_long_for_who_answers_instead_is_shortened(core: Core) -> None:
+    """If another model would answer but for the length, it gets a shorter prompt, and the asked
+    model's own window is not forgotten for it."""
+    await core.history.append(line(40, "a word or two " * 20))
+    refusal = TooLong(provider="b", model="small", prompt_tokens=4_000, context_tokens=2_000)
+    end = End(finish_reason="stop", provider="b", model="small", fell_back_from=MODEL)
+    core.will_say([refusal], ["Hello.", end], "I am back.")
+    await core.hear(heard(500))
+    await core.hear(heard(600))
+    before, shortened, after = (len(request.messages) for request in core.model.requests)
+    assert shortened < before < after
+    assert core.target.texts[-1] == "I am back."

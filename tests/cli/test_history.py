@@ -4,6 +4,7 @@ import asyncio
 import os
 import pty
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -58,6 +59,16 @@ def test_what_is_forgotten_is_gone_and_the_rest_stays(invoke: Invoke) -> None:
     assert (result.exit_code, result.stdout) == (0, "Forgotten: 4 messages of default.\n")
     assert invoke("history", "show", "default").exit_code == 1
     assert invoke("history", "list").stdout.startswith("work")
+
+
+def test_what_was_typed_is_forgotten_too(invoke: Invoke, home: Path) -> None:
+    """The lines that the arrow keys bring back go with their conversation, and with no other."""
+    typed = home / "data" / "typed_lines"
+    typed.mkdir(parents=True)
+    for name in ("default", "work"):
+        (typed / name).write_text("+My secret.\n")
+    invoke("history", "forget", "default", "--yes")
+    assert [file.name for file in typed.iterdir()] == ["work"]
 
 
 def test_without_a_person_to_ask_nothing_is_removed(invoke: Invoke) -> None:

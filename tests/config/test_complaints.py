@@ -100,6 +100,13 @@ TOO_DEEP = "FILE: lists or tables are nested too deeply. acore.example.toml show
             ),
         ),
         (
+            '[failover]\nmodels = ["ollama/a", "olama/b"]',
+            (
+                'FILE: failover.models is "olama/b" but there is no provider "olama". '
+                'Did you mean "ollama/…"?'
+            ),
+        ),
+        (
             '[chat]\nmodel = "zzz/tiny"',
             (
                 'FILE: chat.model is "zzz/tiny" but there is no provider "zzz". '

@@ -384,8 +384,6 @@ async def test_a_fallback_that_is_not_set_up_is_skipped() -> None:
     options = FailoverOptions(fallbacks=("coffee/black",), last_resort="water/still")
     table = Table(tea=Cup("tea", [[TimedOut()]]), options=options)
     assert end(await table.read()).provider == "water"
-    table.tea.fault = TimedOut()
-    assert (await table.failover.describe(ASKED)).context_tokens == 8192
 
 
 @pytest.mark.parametrize(("seconds", "tries"), [(0.5, 2), (5.0, 2), (5.1, 1), (None, 1)])
@@ -528,14 +526,39 @@ async def test_describe_is_of_the_asked_model() -> None:
     assert table.milk.described == 0
 
 
-async def test_describe_falls_back_and_does_not_hammer() -> None:
-    """If the first is dead the next one is described; after five failures it is asked no more."""
+async def test_a_failed_description_is_unknown_and_opens_nothing() -> None:
+    """A catalogue that fails neither shapes the prompt for another model nor keeps the asked one
+    from answering."""
     table = Table(milk=Cup("milk", context_tokens=2048))
     table.tea.fault = Unavailable(provider="tea")
-    for _ in range(100):
-        assert (await table.failover.describe(ASKED)).context_tokens == 2048
-    assert table.tea.described == 5
-    assert table.states() == ["open"]
+    for _ in range(20):
+        assert await table.failover.describe(ASKED) == ModelInfo()
+    assert table.states() == []
+    assert end(await table.read()).provider == "tea"
+
+
+async def test_who_answers_instead_is_described() -> None:
+    """While the asked model is left alone, the prompt is shaped for the one that will answer."""
+    table = Table(tea=Cup("tea", [down()]), milk=Cup("milk", context_tokens=2048))
+    for _ in range(5):
+        await table.read()
+    described = table.tea.described
+    assert (await table.failover.describe(ASKED)).context_tokens == 2048
+    assert table.tea.described == described
+
+
+async def test_a_shorter_prompt_is_asked_for_if_it_would_be_answered() -> None:
+    """If the asked model is dead and the last resort finds the prompt too long, that is what is
+    raised, with the last resort's figures: a shorter prompt can still be answered."""
+    refusal = TooLong(provider="milk", model="white", prompt_tokens=9_000, context_tokens=4_096)
+    table = Table(
+        tea=Cup("tea", [down()]),
+        milk=Cup("milk", [[refusal]], context_tokens=4_096),
+        water=Cup("water", [[refusal]], context_tokens=4_096),
+    )
+    with pytest.raises(TooLong) as caught:
+        await table.read()
+    assert caught.value.context_tokens == 4_096
 
 
 async def test_describe_closes_no_breaker() -> None:
@@ -558,16 +581,6 @@ async def test_a_catalogue_that_wants_another_key_closes_no_door() -> None:
     for _ in range(9):
         await table.failover.describe(ASKED)
     assert end(await table.read()).provider == "tea"
-
-
-async def test_describe_raises_the_error_of_the_asked_model() -> None:
-    """If nobody can be described, the person hears of the model they know."""
-    table = Table()
-    for cup, name in ((table.tea, "tea"), (table.milk, "milk"), (table.water, "water")):
-        cup.fault = Unavailable(provider=name)
-    for _ in range(9):
-        with pytest.raises(Unavailable, match="tea cannot be reached"):
-            await table.failover.describe(ASKED)
 
 
 async def test_r16_a_dead_model_is_left_alone() -> None:

@@ -5,13 +5,14 @@ person does with an open bot, and `checks` is what `acore doctor` looks at.
 """
 
 from acore_bot.app.checks import examine
-from acore_bot.app.sessions import chat_in_terminal, stateless_request
+from acore_bot.app.sessions import chat_in_terminal, forget_typed_lines, stateless_request
 from acore_bot.app.towers import App, open_app, open_history, open_model
 
 __all__ = [
     "App",
     "chat_in_terminal",
     "examine",
+    "forget_typed_lines",
     "open_app",
     "open_history",
     "open_model",

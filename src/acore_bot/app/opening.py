@@ -19,8 +19,7 @@ from acore_bot.llm.limit import LimitedModel, LimitOptions
 from acore_bot.messages import StreamLimits
 from acore_bot.telemetry.events import Emit, ignore
 
-# Where an owner says nothing of a provider of another package.
-STREAMS_OF_A_STRANGER = 8
+STREAMS_OF_SCRIPTED = 8
 
 
 def open_limited_provider(settings: Settings, name: str, emit: Emit = ignore) -> Provider:
@@ -36,7 +35,7 @@ def open_limited_provider(settings: Settings, name: str, emit: Emit = ignore) ->
 def _max_streams(table: ProviderSettings) -> int:
     if isinstance(table, EmbeddedSettings):
         return table.slots
-    return getattr(table, "max_streams", STREAMS_OF_A_STRANGER)
+    return getattr(table, "max_streams", STREAMS_OF_SCRIPTED)
 
 
 def open_provider(settings: Settings, name: str, emit: Emit = ignore) -> Provider:

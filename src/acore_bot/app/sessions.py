@@ -4,6 +4,7 @@ import getpass
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from acore_bot import plugins
 from acore_bot.app.towers import App, open_app, open_personas, open_prompts
@@ -13,7 +14,7 @@ from acore_bot.contracts import ChatModel
 from acore_bot.messages import Author, ChatRequest, IncomingMessage, SnowflakeSequence
 from acore_bot.telemetry.events import Event
 
-TYPED_LINES_FILE = "typed_lines"
+TYPED_LINES_FOLDER = "typed_lines"
 
 
 async def chat_in_terminal(settings: Settings, conversation: str) -> None:
@@ -36,10 +37,20 @@ async def chat_in_terminal(settings: Settings, conversation: str) -> None:
             persona_name=persona_name,
             commands=bot.commands.described(),
             greeting=await _greeting(settings, bot, conversation),
-            history_file=settings.data.directory / TYPED_LINES_FILE,
+            history_file=_typed_lines_file(settings, conversation),
         )
         listeners.append(terminal.on_event)
         await terminal.run(bot.handler)
+
+
+def forget_typed_lines(settings: Settings, conversation: str) -> None:
+    """Remove what a person typed in a conversation, which the arrow keys bring back."""
+    if Path(conversation).name == conversation:  # others were never typed in
+        _typed_lines_file(settings, conversation).unlink(missing_ok=True)
+
+
+def _typed_lines_file(settings: Settings, conversation: str) -> Path:
+    return settings.data.directory / TYPED_LINES_FOLDER / conversation
 
 
 async def _greeting(settings: Settings, bot: App, conversation: str) -> str:

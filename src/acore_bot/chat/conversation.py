@@ -73,17 +73,19 @@ class Conversations:
         # One more than is ever sent, so that the prompt's builder sees that there is more.
         self._limit = history_messages + 1
         self._people = _KeyedLocks()
+        self._past = _KeyedLocks()
         self._open_answers = _OpenAnswers()
         self._open_turns: dict[Turn, str] = {}
 
     async def forget(self, conversation: str) -> int:
         """Remove a conversation, with the turns that are under way in it. Return how many messages
         it had. Raises `HistoryError`."""
-        for turn, its_conversation in self._open_turns.items():
-            if its_conversation == conversation:
-                turn.forget()
-        self._on_forget()
-        return await self._history.clear(conversation)
+        async with self._past.hold((conversation, "")):
+            for turn, its_conversation in self._open_turns.items():
+                if its_conversation == conversation:
+                    turn.forget()
+            self._on_forget()
+            return await self._history.clear(conversation)
 
     @asynccontextmanager
     async def take_turn(self, message: IncomingMessage) -> AsyncIterator[Turn]:
@@ -91,8 +93,10 @@ class Conversations:
         async with self._people.hold((message.conversation, message.author.id)):
             if message.reply_to is not None:
                 await self._open_answers.wait(message.reply_to)
-            turn = Turn(self._history, await self._load(message), self._open_answers)
-            self._open_turns[turn] = message.conversation
+            # Whoever forgets the conversation finds each turn that knows of its past.
+            async with self._past.hold((message.conversation, "")):
+                turn = Turn(self._history, await self._load(message), self._open_answers)
+                self._open_turns[turn] = message.conversation
             try:
                 yield turn
             finally:

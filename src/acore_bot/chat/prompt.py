@@ -53,8 +53,9 @@ LABELS_EXPLAINED = (
 )
 
 
-# A conversation's name for its plain line, or the id of a message for the branches through it.
-_Place: TypeAlias = str | int
+# A conversation's name for its plain line, or the id of a message for the branches through it; and
+# the window, for what a small model cannot hold must not be lost to a large one.
+_Place: TypeAlias = tuple[str | int, int]
 
 
 class PromptOptions(Struct, frozen=True, kw_only=True):
@@ -142,8 +143,9 @@ class PromptBuilder:
         if room < 0:
             raise _too_long(question.model, window)
         room = min(room, max(at_most - fixed, 0))
-        start = self._start(question)
-        kept = self._kept(question, room, start, labelled=labelled)
+        places = [(place, window) for place in _places(question)]
+        start = self._start(places)
+        kept = self._kept(question, room, places, labelled=labelled)
         said = (ChatMessage(m.role, _rendered(m, labelled=labelled)) for m in kept)
         request = ChatRequest(
             model=question.model,
@@ -157,7 +159,7 @@ class PromptBuilder:
         return Prompt(
             request=request,
             dropped_messages=len(question.said) - len(kept),
-            was_trimmed=self._start(question) != start,
+            was_trimmed=self._start(places) != start,
         )
 
     def _are_labelled(self, message: IncomingMessage) -> bool:
@@ -170,21 +172,20 @@ class PromptBuilder:
         return min(told, self._estimator.context_tokens(model) or told)
 
     def _kept(
-        self, question: Question, room: float, start: int, *, labelled: bool
+        self, question: Question, room: float, places: Sequence[_Place], *, labelled: bool
     ) -> Sequence[Message]:
+        start = self._start(places)
         said = [message for message in question.said if message.id >= start]
         costs = [raw_tokens(_rendered(message, labelled=labelled)) for message in said]
         most = self._options.history_messages
         if sum(costs) <= room and len(said) <= most:
             return _from_first_word(said)
         kept = _from_first_word(said[_first_that_fits(costs, room / 2, most // 2) :])
-        self._remember(_places(question)[0], kept[0].id if kept else said[-1].id + 1)
+        self._remember(places[0], kept[0].id if kept else said[-1].id + 1)
         return kept
 
-    def _start(self, question: Question) -> int:
-        return next(
-            (self._starts[place] for place in _places(question) if place in self._starts), 0
-        )
+    def _start(self, places: Iterable[_Place]) -> int:
+        return next((self._starts[place] for place in places if place in self._starts), 0)
 
     def _remember(self, place: _Place, start: int) -> None:
         self._starts[place] = start
@@ -201,7 +202,7 @@ def _scope(question: Question) -> str:
     return f"{'private' if message.is_private else 'guild'}:{message.conversation}"
 
 
-def _places(question: Question) -> tuple[_Place, ...]:
+def _places(question: Question) -> tuple[str | int, ...]:
     """Where the beginning of a question's prompt may be remembered, the best place first."""
     message = question.message
     if not question.is_branch:

@@ -114,7 +114,10 @@ class TurnTaker:
             except TooLong as refusal:
                 if answer.text:
                     raise
-                self.prompts.learn_from_refusal(prompt, refusal)
+                if f"{refusal.provider}/{refusal.model}" == question.model:
+                    self.prompts.learn_from_refusal(prompt, refusal)
+                else:  # a smaller model would answer instead
+                    info = ModelInfo(context_tokens=refusal.context_tokens)
                 harder = self._build(question, info, harder_than=prompt)
                 await self._stream(harder.request, answer, reply)
         except asyncio.CancelledError:

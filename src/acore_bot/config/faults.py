@@ -209,15 +209,23 @@ def clash(given: Given, above: KeyPath, gathered: Gathered) -> str:
 
 
 def unknown_provider(gathered: Gathered) -> list[str]:
-    """Say that nobody configured the chat model's provider; empty if somebody did."""
-    model = value_at(("chat", "model"), gathered.tree)
+    """Say of which chosen models nobody configured the provider."""
+    fallbacks = value_at(("failover", "models"), gathered.tree)
+    given = [fallbacks] if isinstance(fallbacks, str) else fallbacks
+    chosen = [(("chat", "model"), value_at(("chat", "model"), gathered.tree))]
+    if isinstance(given, list | tuple):
+        chosen += [(("failover", "models"), model) for model in given]
+    return [line for path, model in chosen for line in _unknown_provider(path, model, gathered)]
+
+
+def _unknown_provider(path: KeyPath, model: object, gathered: Gathered) -> list[str]:
     providers = gathered.tree.get("providers")
     if not isinstance(model, str) or "/" not in model or not isinstance(providers, Mapping):
         return []
-    name = model.partition("/")[0]
+    name = model.partition("/")[0].strip('[" ')
     if name in providers:
         return []
-    start = f"{_start(('chat', 'model'), gathered)} is {shown(('chat', 'model'), model)}"
+    start = f"{_start(path, gathered)} is {shown(path, model)}"
     near = difflib.get_close_matches(name, providers, n=1)
     meant = f'Did you mean "{near[0]}/…"?' if near else f"Add a section [providers.{name}]."
     return [f'{start} but there is no provider "{printable(name)}". {meant}']

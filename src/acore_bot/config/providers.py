@@ -226,6 +226,7 @@ class PluginSettings(Section):
             "or the name of a plug-in in small letters"
         ),
     ] = Field(description="The name that the plug-in registers.")
+    max_streams: Streams = Field(default=8, description=SIDE_BY_SIDE)
 
     @property
     def table(self) -> Mapping[str, object]:

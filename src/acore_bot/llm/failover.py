@@ -80,8 +80,8 @@ class Failover:
     async def stream(self, request: ChatRequest) -> AsyncIterator[AsyncIterator[Piece]]:
         """Stream the answer of the first candidate that gives one.
 
-        Raises the `ModelError` of the model that was asked if none does, and `ConfigurationError`
-        if there is no such model.
+        Raises the `ModelError` of the model that was asked if none does, `TooLong` of another if
+        that alone kept it from answering, and `ConfigurationError` if there is no such model.
         """
         deadline = request.deadline
         if deadline is None:
@@ -90,16 +90,21 @@ class Failover:
             yield pieces
 
     async def describe(self, model: str) -> ModelInfo:
-        """Tell what is known of the model, or of the first candidate that can be reached.
+        """Tell what is known of the model; while its breaker refuses it, of who answers instead.
 
-        Raises the `ModelError` of that model if none can.
+        A catalogue that fails tells nothing: whether the model answers is found out by asking it.
+        Raises `ConfigurationError` if there is no such model, and the `ModelError` of that model if
+        nobody can be asked.
         """
         journey = self._set_out(model)
         for candidate in journey.ahead:
             if attempt := self._enter(journey, candidate):
+                attempt.abandon()  # a description may be an old one, so it proves nothing
                 try:
-                    return await self._describe(attempt, candidate)
+                    return await self._model.describe(candidate)
                 except (ModelError, ConfigurationError) as error:
+                    if candidate == model and isinstance(error, ModelError):
+                        return ModelInfo()
                     journey.note(error)
             if journey.is_over:
                 break
@@ -125,7 +130,7 @@ class Failover:
                     raise
             finally:
                 attempt.abandon()
-        raise journey.failure()
+        raise journey.refusal_of_another() or journey.failure()
 
     async def _next_attempt(self, journey: "_Journey", deadline: float) -> Attempt | None:
         """Ask again, or go on to the next candidate that may be asked. None if there is none."""
@@ -201,20 +206,11 @@ class Failover:
     async def _window(self, model: str) -> int | None:
         if (attempt := self._breaker(model).enter()) is None:
             return None
+        attempt.abandon()
         try:
-            return (await self._describe(attempt, model)).context_tokens
+            return (await self._model.describe(model)).context_tokens
         except (ModelError, ConfigurationError):
             return None
-
-    async def _describe(self, attempt: Attempt, model: str) -> ModelInfo:
-        try:
-            return await self._model.describe(model)
-        except ModelError as error:
-            if not error.opens_breaker:  # a key may serve for answers and yet not for the catalogue
-                attempt.fail(error)
-            raise
-        finally:
-            attempt.abandon()  # a description may be an old one, so it proves nothing
 
     def _set_out(self, asked: str) -> "_Journey":
         last = self._options.last_resort
@@ -277,6 +273,11 @@ class _Journey:
         self.is_over = not error.falls_over
         if isinstance(error, TooLong):
             self.too_long, self.too_long_for = error, self.model
+
+    def refusal_of_another(self) -> TooLong | None:
+        """Return why who could have answered instead did not, if a shorter prompt would do."""
+        is_own = isinstance(self._first_error, TooLong)
+        return None if is_own else self.too_long
 
     def failure(self) -> AcoreError:
         """Return the error of the model that was asked."""

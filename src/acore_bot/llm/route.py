@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from msgspec import structs
 
 from acore_bot.contracts import Provider
-from acore_bot.errors import ConfigurationError, ModelError
+from acore_bot.errors import ConfigurationError, ModelError, Unavailable
 from acore_bot.messages import ChatRequest, ModelInfo, Piece
 
 
@@ -33,6 +33,7 @@ class RoutedModel:
         self._listed = self.names if listed is None else tuple(listed)
         self._open_provider = open_provider
         self._providers: dict[str, Provider] = {}
+        self._is_closed = False
 
     def stream(self, request: ChatRequest) -> AbstractAsyncContextManager[AsyncIterator[Piece]]:
         """Stream from the provider that the request's model names. Raises `ConfigurationError`."""
@@ -59,12 +60,15 @@ class RoutedModel:
         if name not in self.names:
             msg = f"There is no provider named {name[:40]!r}."
             raise ConfigurationError(msg, remedy=f"Configured are: {', '.join(self.names)}.")
+        if self._is_closed:
+            raise Unavailable(provider=name, detail="closed")
         if name not in self._providers:
             self._providers[name] = self._open_provider(name)
         return self._providers[name]
 
     async def aclose(self) -> None:
         """Close every provider that was opened, also when one of them fails to."""
+        self._is_closed = True
         providers, self._providers = self._providers, {}
         results = await asyncio.gather(
             *(provider.aclose() for provider in providers.values()), return_exceptions=True

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from types import SimpleNamespace
@@ -78,7 +79,8 @@ class HttpClient:
         self._secrets = tuple(
             secret
             for value in (*self._headers.values(), *url.query.values(), url.password or "")
-            if len(secret := value.split(" ")[-1]) >= 8  # shorter ones would black out plain words
+            for secret in (value, *re.split(r"[\s;=,]+", value))
+            if len(secret) >= 8  # shorter ones would black out plain words
         )
         self._session: ClientSession | None = None
         self._streams = WeakSet[ClientResponse]()

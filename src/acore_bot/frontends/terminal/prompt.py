@@ -97,7 +97,7 @@ def open_history(file: Path | None) -> History:
     """
     if file is None:
         return InMemoryHistory()
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     file.touch(mode=0o600)
     with file.open("ab"):
         return FileHistory(file)
