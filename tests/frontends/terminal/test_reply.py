@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 from tests.fakes.virtual_terminal import VirtualTerminal
 
-from acore_bot.frontends.terminal.lines import clean
 from acore_bot.frontends.terminal.rendering import RenderedMarkdown
 from acore_bot.frontends.terminal.reply import GrowingAnswer, InteractiveReply, Pace
 from acore_bot.frontends.terminal.screen import Screen
-from acore_bot.messages import SnowflakeSequence
+from acore_bot.messages import SnowflakeSequence, printable
 
 LONG_CODE = (
     "Code:\n\n```python\n" + "".join(f"x{i} = {i}\n" for i in range(40)) + "```\n\nSo.\n\nDone."
@@ -83,7 +82,7 @@ def test_streamed_in_any_pieces_it_ends_as_rendered_at_once(
     markdown: str, steps: list[int], width: int, height: int
 ) -> None:
     """Whatever the pieces and however small the screen, each line is there, and once."""
-    text = clean(markdown)
+    text = printable(markdown)
     assert grow(prefixes(text, steps), width, height) == grow([text], width, 1000)
 
 
@@ -91,7 +90,7 @@ def test_streamed_in_any_pieces_it_ends_as_rendered_at_once(
 @given(MARKDOWN, st.integers(20, 60))
 def test_pieces_together_are_the_whole(markdown: str, width: int) -> None:
     """Rendering in pieces changes no line of the text; only empty lines are set otherwise."""
-    text = clean(markdown)
+    text = printable(markdown)
     screen, terminal = make_screen(width, 1000)
     screen.show(screen.render(RenderedMarkdown(text), width))
     whole = [line for line in terminal.lines if line]

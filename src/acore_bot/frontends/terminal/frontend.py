@@ -12,11 +12,11 @@ from typing import TextIO
 
 from acore_bot.contracts import Handler
 from acore_bot.frontends.terminal.interactive import Interactive
-from acore_bot.frontends.terminal.lines import Speaker, clean
+from acore_bot.frontends.terminal.lines import Speaker
 from acore_bot.frontends.terminal.piped import Piped
 from acore_bot.frontends.terminal.reply import Pace
 from acore_bot.frontends.terminal.signals import run_until_signal
-from acore_bot.messages import Author, SnowflakeSequence
+from acore_bot.messages import Author, SnowflakeSequence, printable
 from acore_bot.telemetry.events import (
     Event,
     ModelLoaded,
@@ -71,7 +71,7 @@ class Terminal:
         """Listen to what happens: the spinner tells when a model is being loaded."""
         match event:
             case ModelLoading(model=model):
-                self._loading = clean(model)
+                self._loading = printable(model)
             case ModelLoaded() | TurnFailed() | TurnFinished():
                 self._loading = None
 
@@ -101,7 +101,7 @@ class Terminal:
                 stdout=self._stdout,
                 pace=self._pace,
                 activity=self._describe_activity,
-                greeting=clean(self._greeting),
+                greeting=printable(self._greeting),
             )
         return Piped(self._speaker, self._commands, self._stdin, self._stdout)
 

@@ -1,4 +1,4 @@
-"""What a person types, as the handler gets it, and what of a text may reach a terminal."""
+"""What a person types, as the handler gets it."""
 
 import asyncio
 import codecs
@@ -13,15 +13,6 @@ from msgspec import Struct
 from acore_bot.messages import Author, IncomingCommand, IncomingMessage, SnowflakeSequence
 
 CHUNK_BYTES = 65_536
-
-# All of C0 and C1 and DEL but newline and tab: a model must not move the cursor, set the window's
-# title or fill the clipboard.
-CONTROL_CHARACTERS = dict.fromkeys({*range(0x20), *range(0x7F, 0xA0)} - {0x09, 0x0A})
-
-
-def clean(text: str) -> str:
-    """Return a text without control characters, newline and tab excepted."""
-    return text.translate(CONTROL_CHARACTERS)
 
 
 class Speaker(Struct, frozen=True, kw_only=True):

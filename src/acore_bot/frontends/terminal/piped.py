@@ -6,8 +6,8 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TextIO
 
 from acore_bot.contracts import Handler
-from acore_bot.frontends.terminal.lines import Speaker, clean, read_lines
-from acore_bot.messages import SnowflakeSequence
+from acore_bot.frontends.terminal.lines import Speaker, read_lines
+from acore_bot.messages import SnowflakeSequence, printable
 
 
 class Piped:
@@ -60,7 +60,7 @@ class Writer:
         if self.is_closed:
             return
         try:
-            self._stream.write(clean(text) + "\n")
+            self._stream.write(printable(text) + "\n")
             self._stream.flush()
         except BrokenPipeError:
             self.is_closed = True

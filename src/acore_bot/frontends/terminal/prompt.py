@@ -13,7 +13,7 @@ from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import Output
 
-from acore_bot.frontends.terminal.lines import clean
+from acore_bot.messages import printable
 
 PROMPT = "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "
 
@@ -64,7 +64,7 @@ def make_session(
 def _invite(name: str) -> FormattedText:
     # A line that was left empty must not go up the screen with words that nobody typed.
     return FormattedText(
-        [] if get_app().is_done else [("ansibrightblack", f"Message {clean(name)}")]
+        [] if get_app().is_done else [("ansibrightblack", f"Message {printable(name)}")]
     )
 
 

@@ -14,10 +14,9 @@ from msgspec import Struct
 from rich.spinner import Spinner
 from rich.text import Text
 
-from acore_bot.frontends.terminal.lines import clean
 from acore_bot.frontends.terminal.rendering import Piece, RenderedMarkdown, split
 from acore_bot.frontends.terminal.screen import Line, Screen
-from acore_bot.messages import SnowflakeSequence
+from acore_bot.messages import SnowflakeSequence, printable
 
 MIN_EDIT_INTERVAL_SECONDS = 0.05
 SPINNER_INTERVAL_SECONDS = 0.08
@@ -111,7 +110,7 @@ class InteractiveReply:
 
     def _draw(self, text: str, *, final: bool) -> None:
         # Models may begin with empty lines, which a final text does without.
-        self._answer.draw(clean(text).lstrip())
+        self._answer.draw(printable(text).lstrip())
         if final:
             self._answer.finish()
             self._message_id = None
