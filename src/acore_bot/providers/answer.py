@@ -8,7 +8,8 @@ is handed out without a glance at the clock.
 import asyncio
 import math
 from collections import deque
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Protocol, Self
 
 from aiohttp import ClientError, ClientResponse, StreamReader
@@ -39,6 +40,30 @@ class AnswerDecoder(Protocol):
     def end(self, finish_reason: FinishReason) -> End:
         """Return the last piece."""
         ...
+
+
+@asynccontextmanager
+async def open_answer(
+    response: ClientResponse,
+    decoder: AnswerDecoder,
+    limits: StreamLimits,
+    border: Border,
+    measurement: Measurement,
+    *,
+    started: float,
+    deadline: float | None,
+) -> AsyncIterator["AnswerStream"]:
+    """Hand out the pieces of an answer whose headers came, and close it however the block is left.
+
+    `started` and `deadline` are in the loop's seconds.
+    """
+    answer = AnswerStream(
+        response, decoder, limits, border, measurement, started=started, deadline=deadline
+    )
+    with closing(answer):
+        measurement.note_open()
+        yield answer
+        await answer.settle()
 
 
 class AnswerStream:

@@ -9,7 +9,7 @@ import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -29,7 +29,7 @@ from acore_bot.messages import (
     StreamLimits,
     Usage,
 )
-from acore_bot.providers.answer import AnswerStream
+from acore_bot.providers.answer import open_answer
 from acore_bot.providers.border import Border
 from acore_bot.providers.http import HttpClient, read_complaint
 from acore_bot.providers.performance import PerformanceLog
@@ -249,7 +249,7 @@ class Ollama:
             started = asyncio.get_running_loop().time()
             response = await self._ask(request, known, border)
             decoder = LineDecoder(border)
-            answer = AnswerStream(
+            async with open_answer(
                 response,
                 decoder,
                 self._client.limits,
@@ -257,11 +257,8 @@ class Ollama:
                 measurement,
                 started=started,
                 deadline=request.deadline,
-            )
-            with closing(answer):
-                measurement.note_open()
+            ) as answer:
                 yield answer
-                await answer.settle()
         if decoder.complete and not known.answered:
             known.answered, known.info = True, None  # now the server can tell the window in force
 

@@ -7,7 +7,7 @@ remembered, and what it tells of itself is looked up in every usual place.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from typing import ClassVar
 
 import msgspec
@@ -17,7 +17,7 @@ from msgspec import Struct
 from acore_bot.contracts import PerformanceStats
 from acore_bot.errors import BadRequest, BrokenStream, ModelError, ModelNotFound
 from acore_bot.messages import ChatRequest, Delta, End, ModelInfo, StreamLimits
-from acore_bot.providers.answer import AnswerStream
+from acore_bot.providers.answer import open_answer
 from acore_bot.providers.border import Border
 from acore_bot.providers.http import HttpClient, read_complaint
 from acore_bot.providers.openai_catalogue import ModelList, Props
@@ -112,7 +112,7 @@ class OpenAICompatible:
         border = self._client.border(request.model)
         response = await self._ask(request, border)
         decoder = _decoder(response, border)
-        answer = AnswerStream(
+        async with open_answer(
             response,
             decoder,
             self._client.limits,
@@ -120,11 +120,8 @@ class OpenAICompatible:
             measurement,
             started=started,
             deadline=request.deadline,
-        )
-        with closing(answer):
-            measurement.note_open()
+        ) as answer:
             yield answer
-            await answer.settle()
 
     async def describe(self, model: str) -> ModelInfo:
         """Tell the configured context, or what the server tells, which is asked every 5 minutes.
