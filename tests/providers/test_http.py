@@ -111,15 +111,19 @@ async def test_silence_ends_by_its_limit(
     await server.until_idle()
 
 
-@pytest.mark.parametrize("steps", [(), (SSE, HELLO)])
+@pytest.mark.parametrize(
+    ("steps", "detail"),
+    [((), "TimeoutError"), ((SSE, HELLO), "the whole answer took too long")],
+)
 async def test_the_request_s_own_deadline_is_kept(
-    server: ModelServer, make: Make, steps: tuple[bytes, ...]
+    server: ModelServer, make: Make, steps: tuple[bytes, ...], detail: str
 ) -> None:
     """Whatever the limits allow, nothing goes on after the moment that the request names."""
     server.play(CHAT, *steps, asyncio.Event())
     deadline = asyncio.get_running_loop().time() + 0.05
-    with pytest.raises(TimedOut):
+    with pytest.raises(TimedOut) as caught:
         await collect(make(), structs.replace(REQUEST, deadline=deadline))
+    assert caught.value.detail == detail
     await server.until_idle()
 
 
