@@ -46,6 +46,25 @@ def test_an_answer_grows() -> None:
     assert answer.first_delta_at == 12.0
 
 
+def test_a_long_answer_is_joined_once() -> None:
+    """Fifty million characters are put together when the text is read, not at each delta, for
+    which the test's time would not do; and then they stay."""
+    answer = make_answer("Well, ")
+    page = Delta("a" * 1000)
+    for _ in range(50_000):
+        answer.grow(page, at=13.0)
+    text = answer.text
+    assert (text[:7], len(text)) == ("Well, a", 6 + 50_000_000)
+    assert answer.text is text
+    answer.grow(Delta("h"), at=14.0)
+    assert answer.text.endswith("aah")
+
+
+def test_nothing_was_said_at_first() -> None:
+    """Before the first delta, and after a mere thought, the text is empty."""
+    assert make_answer().text == make_answer(reasoning="Hmm.").text == ""
+
+
 def test_a_whole_answer_has_no_note() -> None:
     """An answer that came to its end is shown as it is, without the space around it."""
     answer = make_answer("\n Hello. \n", ends="stop")

@@ -27,7 +27,17 @@ from acore_bot.llm.deduplicate import (
     RequestDeduplicator,
     Stats,
 )
-from acore_bot.messages import ChatMessage, ChatRequest, Delta, End, ModelInfo, Piece, Role, Waiting
+from acore_bot.messages import (
+    ChatMessage,
+    ChatRequest,
+    Delta,
+    End,
+    Image,
+    ModelInfo,
+    Piece,
+    Role,
+    Waiting,
+)
 from acore_bot.providers.scripted import Item, Scripted
 
 HELLO = ChatRequest(
@@ -136,6 +146,13 @@ def text_of(pieces: Sequence[Piece]) -> str:
     return "".join(piece.text for piece in pieces if isinstance(piece, Delta))
 
 
+def is_shared(pieces: Sequence[Piece]) -> bool:
+    """Tell what the end says of that."""
+    end = pieces[-1]
+    assert isinstance(end, End)
+    return end.is_shared
+
+
 async def read(model: DeduplicatedModel, request: ChatRequest = HELLO) -> list[Piece]:
     """Read an answer to its end."""
     async with model.stream(request) as pieces:
@@ -158,16 +175,37 @@ async def fail(model: DeduplicatedModel) -> tuple[str, Exception]:
 
 
 async def test_equal_requests_in_the_air_share_a_stream() -> None:
-    """Those who ask the same at once get the same whole answer from one call upstream, and those
-    who joined it are told so."""
+    """Those who ask the same at once get the same whole answer from one call upstream, and each of
+    them, the first too, is told that it was shared."""
     upstream = Scripted(answers=["One two three"])
     model = DeduplicatedModel(upstream)
     answers = await asyncio.gather(read(model), read(model), read(model))
     assert [text_of(pieces) for pieces in answers] == ["One two three"] * 3
-    ends = [pieces[-1] for pieces in answers]
-    assert [isinstance(end, End) and end.is_shared for end in ends] == [False, True, True]
+    assert [is_shared(pieces) for pieces in answers] == [True] * 3
     assert len(upstream.requests) == 1
     assert in_the_air(model) == upstream.open_streams == 0
+
+
+async def test_who_was_alone_is_not_told_of_others() -> None:
+    """An answer that only ever had one reader is not called shared, whoever else is in the air."""
+    model = DeduplicatedModel(Scripted())
+    other = structs.replace(HELLO, seed=2)
+    answers = await asyncio.gather(read(model), read(model, other))
+    assert [is_shared(pieces) for pieces in [*answers, await read(model)]] == [False] * 3
+
+
+@pytest.mark.parametrize("leaver", [0, 1])
+async def test_who_has_left_was_there(leaver: int) -> None:
+    """An answer stays shared for the one who reads it to its end when the other, be it the one who
+    started the flight, has left it."""
+    gate = asyncio.Event()
+    model = DeduplicatedModel(Scripted(answers=[["One ", gate, "two"]]))
+    readings = [Reading(model), Reading(model)]
+    await asyncio.gather(*(reading.until("One ") for reading in readings))
+    await readings.pop(leaver).cancel()
+    gate.set()
+    await readings[0].task
+    assert is_shared(readings[0].pieces)
 
 
 async def test_each_word_comes_when_it_is_said() -> None:
@@ -269,7 +307,8 @@ async def test_a_request_after_the_end_starts_anew() -> None:
         first = [piece async for piece in pieces]
         second = await read(model)
     assert (text_of(first), text_of(second)) == ("One", "Two")
-    assert second[-1] == structs.replace(first[-1], is_shared=False)
+    assert not is_shared(first)
+    assert not is_shared(second)
     assert len(upstream.requests) == 2
 
 
@@ -607,7 +646,7 @@ async def test_a_stream_may_end_at_once() -> None:
     end = End(finish_reason="stop")
     model = DeduplicatedModel(Scripted(answers=[[end]]))
     first, second = await asyncio.gather(read(model), read(model))
-    assert (first, second) == ([end], [structs.replace(end, is_shared=True)])
+    assert first == second == [structs.replace(end, is_shared=True)]
 
     class Empty(Scripted):
         @asynccontextmanager
@@ -660,6 +699,40 @@ async def test_closing_stops_all_flights() -> None:
     await model.aclose()
 
 
+@pytest.mark.parametrize("is_personal", [True, False])
+async def test_what_is_closed_takes_no_more(*, is_personal: bool) -> None:
+    """After closing every request is refused, shared or not, and none reaches upstream, not even
+    one that was made before and is entered only now."""
+    upstream = Scripted()
+    model = DeduplicatedModel(upstream)
+    early = model.stream(HELLO)
+    await model.aclose()
+    with pytest.raises(Unavailable) as refusal:
+        await read(model, structs.replace(HELLO, is_personal=is_personal))
+    assert (refusal.value.provider, refusal.value.model) == ("scripted", "script")
+    with pytest.raises(Unavailable):
+        await early.__aenter__()
+    assert upstream.requests == []
+    assert stats_of(model)["requests"] == in_the_air(model) == 0
+
+
+async def test_nothing_takes_off_while_closing() -> None:
+    """A request that comes while the last flights are being stopped is refused."""
+    upstream = SlowToClose([["One ", asyncio.Event()]])
+    model = DeduplicatedModel(upstream)
+    reading = Reading(model)
+    await reading.until("One ")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(model.aclose())
+        await upstream.closing.wait()
+        with pytest.raises(Unavailable):
+            await read(model)
+        upstream.may_close.set()
+    with pytest.raises(Unavailable):
+        await reading.task
+    assert len(upstream.requests) == 1
+
+
 # Who may share
 
 
@@ -695,7 +768,7 @@ async def test_what_is_personal_is_never_shared() -> None:
     personal = structs.replace(HELLO, is_personal=True, deadline=1e9)
     answers = await asyncio.gather(*(read(model, request) for request in [personal] * 2 + [HELLO]))
     assert upstream.requests.count(personal) == 2
-    assert not any(isinstance(end, End) and end.is_shared for *_, end in answers)
+    assert not any(is_shared(pieces) for pieces in answers)
 
 
 requests = st.builds(
@@ -712,12 +785,16 @@ requests = st.builds(
     scope=st.sampled_from(["public", "guild:1", "guild:2", "private:1", "private:tea"]),
 )
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
+DOT, LINE, SCAN = Image("image/png", b"."), Image("image/png", b"-"), Image("image/jpeg", b".")
+SHAPES_NOTHING = {"asker", "deadline", "has_history", "is_personal"}
+IMAGES = [(DOT,), (LINE,), (SCAN,), (DOT, LINE), (LINE, DOT)]
 
 
 def spoken_otherwise(said: tuple[ChatMessage, ...], word: str) -> list[tuple[ChatMessage, ...]]:
     """Change one thing in what was said: a text, a role, an order, a border, a message more."""
     first, *rest = said
     changed = [(ChatMessage(first.role, first.text + word), *rest)]
+    changed += [(ChatMessage(first.role, first.text, images), *rest) for images in IMAGES]
     changed += [(ChatMessage(role, first.text), *rest) for role in ROLES]
     changed += [(*said, ChatMessage(role, word)) for role in ROLES]
     changed += [said[1:], said[::-1]]
@@ -729,7 +806,10 @@ def spoken_otherwise(said: tuple[ChatMessage, ...], word: str) -> list[tuple[Cha
 
 
 def changed_in_one_thing(request: ChatRequest, word: str) -> list[ChatRequest]:
-    """Make requests that differ from one in exactly one thing, and all from each other."""
+    """Make requests that differ from one in exactly one thing, and all from each other.
+
+    Whatever a request holds is among these things, or shapes no answer.
+    """
     values: dict[str, Sequence[object]] = {
         "scope": ["public", "guild:1", "guild:12", "guild:3", "private:1", "private:guild:1"],
         "model": ["scripted/script", "scripted/script:free", "other/scripted/script"],
@@ -738,6 +818,7 @@ def changed_in_one_thing(request: ChatRequest, word: str) -> list[ChatRequest]:
         "seed": [None, 0, 1],
         "messages": spoken_otherwise(request.messages, word),
     }
+    assert {*values, *SHAPES_NOTHING} == set(ChatRequest.__struct_fields__)
     changed = {
         structs.replace(request, **{name: value}) for name in values for value in values[name]
     }
@@ -759,12 +840,13 @@ def test_s5_only_equal_requests_share(request: ChatRequest, word: str) -> None:
         answers = await asyncio.gather(*(read(model, one) for one in [request, twin, *changed]))
         assert set(upstream.requests) == {request, *changed}
         assert len(upstream.requests) == 1 + len(changed)
-        ends = [pieces[-1] for pieces in answers]
-        assert [isinstance(end, End) and end.is_shared for end in ends].count(True) == 1
+        assert [is_shared(pieces) for pieces in answers] == [True, True] + [False] * len(changed)
         assert text_of(answers[0]) == text_of(answers[1])
         assert in_the_air(model) == 0
 
     asyncio.run(run())
+    keys = {RequestDeduplicator.create_request_key(one) for one in [request, *changed]}
+    assert len(keys) == 1 + len(changed)
 
 
 # Keys and counts

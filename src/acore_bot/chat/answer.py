@@ -1,7 +1,7 @@
 """What came of asking a model: an answer that grows, and the note under one that is not whole."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from acore_bot.errors import AcoreError
 from acore_bot.messages import Delta, End, FinishReason, Waiting
@@ -20,22 +20,30 @@ NOTHING_SAID = "The model had nothing to say. Try to ask in other words."
 
 @dataclass(kw_only=True)
 class Answer:
-    """An answer while it streams. `model` is who was asked; times are monotonic seconds."""
+    """An answer while it streams. `model` is who was asked; times are monotonic seconds; `remarks`
+    are what the person should know of files that could not be read."""
 
     model: str
     asked_at: float
-    text: str = ""
     has_reasoning: bool = False
     first_delta_at: float | None = None
     end: End | None = None
     fault: AcoreError | None = None
     is_stopped: bool = False
+    remarks: tuple[str, ...] = ()
+    _parts: list[str] = field(default_factory=list, init=False)
+
+    @property
+    def text(self) -> str:
+        """What was said so far. It costs its length to read, if something was said since."""
+        self._parts = ["".join(self._parts)]  # of a lone part no copy is made
+        return self._parts[0]
 
     def grow(self, delta: Delta, at: float) -> None:
         """Take in what the model said at a moment."""
         if self.first_delta_at is None:
             self.first_delta_at = at
-        self.text += delta.text
+        self._parts.append(delta.text)
         self.has_reasoning = self.has_reasoning or bool(delta.reasoning)
 
     @property
@@ -63,7 +71,7 @@ class Answer:
     def _note(self) -> str:
         if self.fault:
             return str(self.fault)
-        notes = [NOTES.get(self.finish_reason)]
+        notes = [NOTES.get(self.finish_reason), *self.remarks]
         if self.answered_by != self.model:
             notes.append(f"answered by {self.answered_by}, because {self.model} could not")
         return "; ".join(note for note in notes if note)

@@ -23,14 +23,15 @@ import msgspec
 from msgspec import Struct, structs
 
 from acore_bot.contracts import ChatModel
-from acore_bot.errors import TimedOut, Unavailable, Unexpected
-from acore_bot.messages import ChatRequest, Delta, End, ModelInfo, Piece
+from acore_bot.errors import ModelError, TimedOut, Unavailable, Unexpected
+from acore_bot.messages import ChatMessage, ChatRequest, Delta, End, ModelInfo, Piece
 
 log = logging.getLogger(__name__)
 
 Stream: TypeAlias = AbstractAsyncContextManager[AsyncIterator[Piece]]
 OpenStream: TypeAlias = Callable[[ChatRequest], Stream]
 Stats: TypeAlias = dict[str, int | float]
+Shape: TypeAlias = tuple[str, str, tuple[ChatMessage, ...], int, float | None, int | None]
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _NOTHING: Final = Delta()
@@ -68,8 +69,9 @@ class RequestDeduplicator:
     ) -> None:
         self.clock = clock
         self._open_stream = open_stream
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[Shape, _Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
         self._requests = 0
         self._upstream_calls = 0
 
@@ -77,29 +79,20 @@ class RequestDeduplicator:
     def create_request_key(request: ChatRequest) -> str:
         """Return the digest, in hex, of who may share the answer and of all that shapes it."""
         # In this encoding every part is preceded by its length: no two requests run together.
-        shape = (
-            request.scope,
-            request.model,
-            request.messages,
-            request.max_tokens,
-            request.temperature,
-            request.seed,
-        )
         # SHA-256, because processors have instructions for it: BLAKE2 took half as long again.
-        return hashlib.sha256(_ENCODER.encode(shape)).hexdigest()
+        return hashlib.sha256(_ENCODER.encode(_shape_of(request))).hexdigest()
 
     def board(self, request: ChatRequest) -> "_Flight":
-        """Join the flight of a request, or start it. Whoever boards has to `leave`."""
-        self._requests += 1
-        key = self.create_request_key(request)
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = _Flight(key)
-            self._upstream_calls += 1
-            flight.task = asyncio.create_task(self._fly(flight, request))
-            self._tasks.add(flight.task)
-            # Not at the end of `_fly`: a task that is cancelled before its first step never runs.
-            flight.task.add_done_callback(partial(self._land, flight))
+        """Join the flight of a request, or start it. Whoever boards has to `leave`. Raises
+        `Unavailable` if all was closed."""
+        self._admit(request)
+        # Not the digest: that is shorter to keep, but a flight is brief, and to compare what is
+        # equal takes half the time.
+        shape = _shape_of(request)
+        if flight := self._flights.get(shape):
+            flight.is_shared = True
+        else:
+            flight = self._take_off(shape, request)
         flight.readers += 1
         return flight
 
@@ -116,9 +109,9 @@ class RequestDeduplicator:
             flight.task.cancel()
         return flight.task
 
-    def count_unshared(self) -> None:
-        """Count a request that goes upstream by itself."""
-        self._requests += 1
+    def count_unshared(self, request: ChatRequest) -> None:
+        """Count a request that goes upstream by itself. Raises `Unavailable` if all was closed."""
+        self._admit(request)
         self._upstream_calls += 1
 
     def get_stats(self) -> Stats:
@@ -135,11 +128,26 @@ class RequestDeduplicator:
         }
 
     async def aclose(self) -> None:
-        """Stop all flights; those who still read one get `Unavailable`."""
+        """Stop all flights, and start no more; those who still read one get `Unavailable`."""
+        self._is_closed = True
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+    def _admit(self, request: ChatRequest) -> None:
+        if self._is_closed:
+            raise _named(Unavailable, request, "closed")
+        self._requests += 1
+
+    def _take_off(self, shape: Shape, request: ChatRequest) -> "_Flight":
+        flight = self._flights[shape] = _Flight(shape)
+        self._upstream_calls += 1
+        flight.task = asyncio.create_task(self._fly(flight, request))
+        self._tasks.add(flight.task)
+        # Not at the end of `_fly`: a task that is cancelled before its first step never runs.
+        flight.task.add_done_callback(partial(self._land, flight))
+        return flight
 
     async def _fly(self, flight: "_Flight", request: ChatRequest) -> None:
         # A deadline is its reader's own matter: with the first one's, others would be cut short.
@@ -158,9 +166,9 @@ class RequestDeduplicator:
             flight.finish(task.exception())
 
     def _forget(self, flight: "_Flight") -> None:
-        # A newer flight may have the same key by now.
-        if self._flights.get(flight.key) is flight:
-            del self._flights[flight.key]
+        # A newer flight may have the same shape by now.
+        if self._flights.get(flight.shape) is flight:
+            del self._flights[flight.shape]
 
 
 class _Flight:
@@ -168,28 +176,29 @@ class _Flight:
 
     task: asyncio.Task[None]
 
-    def __init__(self, key: str) -> None:
-        self.key = key
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
         self.pieces: list[Piece] = []
         self.readers = 0
+        self.is_shared = False
         self.is_over = False
-        self.shared_end: End | None = None
-        self.waiting: dict[asyncio.Future[None], None] = {}
         self._error: BaseException | None = None
         self._loop = asyncio.get_running_loop()
+        self._waiting: list[asyncio.Future[None]] = []
         # What the pieces say, index for index: a slice of these is joined at no cost to speak of.
         self._texts: list[str] = []
         self._reasonings: list[str] = []
 
     def append(self, piece: Piece) -> None:
         """Add a piece and wake those who wait. An `End` is the last one."""
+        if isinstance(piece, End):
+            # Whoever joined did so before: all its readers are told the same.
+            piece = structs.replace(piece, is_shared=self.is_shared)
+            self.is_over = True
         said = piece if isinstance(piece, Delta) else _NOTHING
         self.pieces.append(piece)
         self._texts.append(said.text)
         self._reasonings.append(said.reasoning)
-        if isinstance(piece, End):
-            self.is_over = True
-            self.shared_end = structs.replace(piece, is_shared=True)
         self._wake()
 
     def finish(self, error: BaseException | None) -> None:
@@ -207,7 +216,7 @@ class _Flight:
         It is the reader's own: were it shared, cancelling one reader would cancel it for all.
         """
         waiter = self._loop.create_future()
-        self.waiting[waiter] = None
+        self._waiting.append(waiter)
         return waiter
 
     def since(self, index: int) -> tuple[Piece, int]:
@@ -217,7 +226,7 @@ class _Flight:
         by itself.
         """
         stop = len(self.pieces)
-        if self.shared_end and index < stop - 1:
+        if index < stop - 1 and isinstance(self.pieces[-1], End):
             stop -= 1
         if stop == index + 1:
             return self.pieces[index], stop
@@ -235,21 +244,18 @@ class _Flight:
         return error
 
     def _wake(self) -> None:
-        if not self.waiting:
-            return
-        waiting, self.waiting = self.waiting, {}
+        waiting, self._waiting = self._waiting, []
         for waiter in waiting:
-            if not waiter.done():
+            if not waiter.done():  # it is, if its reader was cancelled
                 waiter.set_result(None)
 
 
 class _Reader:
     """One request's view of a flight: the stream that its asker gets."""
 
-    __slots__ = ("_flight", "_has_joined", "_index", "_request", "_table")
+    __slots__ = ("_flight", "_index", "_request", "_table")
 
     _flight: _Flight
-    _has_joined: bool
 
     def __init__(self, table: RequestDeduplicator, request: ChatRequest) -> None:
         self._table = table
@@ -258,7 +264,6 @@ class _Reader:
 
     async def __aenter__(self) -> Self:
         self._flight = self._table.board(self._request)
-        self._has_joined = self._flight.readers > 1
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -275,13 +280,8 @@ class _Reader:
             if flight.is_over:
                 raise flight.parting()
             waiter = flight.add_waiter()
-            try:
-                await (waiter if self._request.deadline is None else self._in_time(waiter))
-            finally:
-                flight.waiting.pop(waiter, None)
+            await (waiter if self._request.deadline is None else self._in_time(waiter))
         piece, self._index = flight.since(self._index)
-        if self._has_joined and isinstance(piece, End):
-            return flight.shared_end or piece
         return piece
 
     async def _in_time(self, waiter: asyncio.Future[None]) -> None:
@@ -291,8 +291,7 @@ class _Reader:
             async with asyncio.timeout(deadline - self._table.clock()):
                 await waiter
         except TimeoutError:
-            provider, _, model = self._request.model.partition("/")
-            raise TimedOut(provider=provider, model=model) from None
+            raise _named(TimedOut, self._request) from None
 
 
 class DeduplicatedModel:
@@ -310,10 +309,13 @@ class DeduplicatedModel:
         self._table = RequestDeduplicator(model.stream, clock=clock)
 
     def stream(self, request: ChatRequest) -> Stream:
-        """Join the stream of an equal request if one is in the air, or else open one."""
+        """Join the stream of an equal request if one is in the air, or else open one.
+
+        After `aclose` it raises `Unavailable`, at once or on entry.
+        """
         if self._options.allow(request):
             return _Reader(self._table, request)
-        self._table.count_unshared()
+        self._table.count_unshared(request)
         return self._model.stream(request)
 
     async def describe(self, model: str) -> ModelInfo:
@@ -325,8 +327,25 @@ class DeduplicatedModel:
         return {"deduplication": self._table.get_stats()}
 
     async def aclose(self) -> None:
-        """Stop all that is in the air. May be called more than once."""
+        """Stop all that is in the air, and take no more. May be called more than once."""
         await self._table.aclose()
+
+
+def _shape_of(request: ChatRequest) -> Shape:
+    """Return who may share the answer and all that shapes it, and nothing else."""
+    return (
+        request.scope,
+        request.model,
+        request.messages,
+        request.max_tokens,
+        request.temperature,
+        request.seed,
+    )
+
+
+def _named(kind: type[ModelError], request: ChatRequest, detail: str = "") -> ModelError:
+    provider, _, model = request.model.partition("/")
+    return kind(provider=provider, model=model, detail=detail)
 
 
 def _own_copy(error: BaseException) -> Exception:
