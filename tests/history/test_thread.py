@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from acore_bot.errors import DuplicateMessage, HistoryError
-from acore_bot.history.sqlite import SQLiteHistory
+from acore_bot.history.sqlite import INSERT, SQLiteHistory, _to_row
 from acore_bot.history.thread import MAX_JOBS_TAKEN
 from acore_bot.messages import Author, Message
 
@@ -120,6 +120,53 @@ async def test_a_duplicate_fails_alone(history: SQLiteHistory) -> None:
     assert outcomes == [None, DuplicateMessage, None, DuplicateMessage, None]
     assert await stored(history) == [1, 3, 5, 6]
     assert history._thread.commits - before == 1
+
+
+async def traced(history: SQLiteHistory, trace: Callable[[str], None] | None) -> None:
+    """Tell of each statement that the history's connection begins; None ends that."""
+    await history._thread.read(lambda connection: connection.set_trace_callback(trace))
+
+
+async def test_a_group_without_a_refusal_is_plain(history: SQLiteHistory) -> None:
+    """Appends that share a transaction need nothing besides their rows and one commit."""
+    statements: list[str] = []
+    await traced(history, statements.append)
+    await append_together(history, [[said(2 * n), said(2 * n + 1)] for n in range(10)])
+    await traced(history, None)
+    verbs = [statement.split()[0] for statement in statements]
+    assert verbs == ["BEGIN", "PRAGMA", *["INSERT"] * 20, "COMMIT"]
+
+
+async def test_who_writes_while_a_group_is_done_anew_is_noticed(
+    path: Path, history: SQLiteHistory
+) -> None:
+    """A refusal frees the file for a moment: what another connection stores then stays, takes its
+    place before the group, and counts as a change by others."""
+    begun: list[str] = []
+
+    def overtake(statement: str) -> None:
+        if statement.startswith("BEGIN"):
+            begun.append(statement)
+            if len(begun) == 2:
+                with closing(sqlite3.connect(path, timeout=1)) as other, other:
+                    other.execute(INSERT, _to_row(said(3)))
+
+    await history.append([said(1)])
+    await traced(history, overtake)
+    outcomes = await append_together(history, [[said(2)], [said(1)], [said(3)]])
+    await traced(history, None)
+    assert outcomes == [None, DuplicateMessage, DuplicateMessage]
+    assert await stored(history) == [1, 2, 3]
+    assert history.foreign_changes() == 1
+
+
+async def test_a_duplicate_is_named(history: SQLiteHistory) -> None:
+    """Of several messages the one that is there already is named, be it stored or in the batch."""
+    await history.append([said(5)])
+    with pytest.raises(DuplicateMessage, match="message 5 is"):
+        await history.append([said(6), said(7), said(5), said(8)])
+    with pytest.raises(DuplicateMessage, match="message 9 is"):
+        await history.append([said(8), said(9), said(10), said(9), said(11)])
 
 
 @settings(

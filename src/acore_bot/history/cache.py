@@ -78,12 +78,17 @@ class CachedHistory:
 
     async def recent(self, conversation: str, limit: int) -> tuple[Message, ...]:
         """Return the newest `limit` messages of a conversation, oldest first."""
-        entry = self._entries.get(conversation)
-        if entry is None or entry.limit != limit:
-            return await self._slice_or_load(conversation, limit)
-        self._entries.move_to_end(conversation)
-        self._hits += 1
-        return entry.answer
+        # Written for the hit: each call less, as of `get`, is an eighth of its time.
+        try:
+            entry = self._entries[conversation]
+        except KeyError:
+            pass
+        else:
+            if entry.limit == limit:
+                self._entries.move_to_end(conversation)
+                self._hits += 1
+                return entry.answer
+        return await self._slice_or_load(conversation, limit)
 
     async def chain(self, message_id: int, limit: int) -> tuple[Message, ...]:
         """Return a message and what it continues, at most `limit`, oldest first."""
@@ -203,11 +208,14 @@ class CachedHistory:
         if name in entries:
             self._drop([name])
         size = self._bytes + entry.bytes
-        while size > self._max_bytes or len(entries) >= self._max_entries:
-            size -= entries.popitem(False)[1].bytes
+        if len(entries) >= self._max_entries:  # never more than one too many
+            _, evicted = entries.popitem(False)
+            size -= evicted.bytes
             self._evictions += 1
         entries[name] = entry
         self._bytes = size
+        if size > self._max_bytes:
+            self._shrink()
 
     def _use(self, name: str) -> "_Entry | None":
         entry = self._entries.get(name)
@@ -224,6 +232,9 @@ class CachedHistory:
             else:
                 self._loads.pop(name, None)
                 self._bytes += entry.add(message)
+        self._shrink()
+
+    def _shrink(self) -> None:
         while self._bytes > self._max_bytes:
             self._bytes -= self._entries.popitem(last=False)[1].bytes
             self._evictions += 1

@@ -159,16 +159,17 @@ class SQLiteHistory:
             raise damaged(self.path, finding)
 
 
-def _insert(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
-    for row in rows:
-        try:
-            connection.execute(INSERT, row)
-        except sqlite3.IntegrityError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
-                raise
-            raise DuplicateMessage(
-                f"The message {row[0]} is stored already; nothing was stored with it."
-            ) from error
+def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    changes = connection.total_changes
+    try:
+        connection.executemany(INSERT, rows)
+    except sqlite3.IntegrityError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+            raise
+        refused = rows[connection.total_changes - changes]
+        raise DuplicateMessage(
+            f"The message {refused[0]} is stored already; nothing was stored with it."
+        ) from error
 
 
 def _delete(connection: sqlite3.Connection, message_id: int) -> bool:

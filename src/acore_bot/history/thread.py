@@ -1,8 +1,9 @@
 """The one thread that owns the database's connection: opens it, does jobs in order, closes it.
 
-What is to be written and waits together shares one transaction, each job in a savepoint of its own.
-So fifty appends cost one commit, and one that is refused harms no other. Nobody is told of success
-before the commit; if the commit fails, all of them fail and none is stored.
+What is to be written and waits together shares one transaction, so fifty appends cost one commit.
+If one of them is refused, all is undone and done anew, each job in a savepoint of its own: so it
+harms no other, and a group without a refusal, as nearly all are, pays for no savepoint. Nobody is
+told of success before the commit; if the commit fails, all of them fail and none is stored.
 """
 
 import asyncio
@@ -10,13 +11,11 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from acore_bot.errors import HistoryError, HistoryUnusable
 from acore_bot.history.faults import explain
@@ -42,49 +41,68 @@ Work: TypeAlias = Callable[[sqlite3.Connection], Result]
 class Answer(Generic[Result]):
     """A future of the caller's loop that the thread settles, whether or not anyone still waits."""
 
+    __slots__ = ("_error", "_loop", "_result", "future")
+
+    _result: Result
+
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._error: Exception | None = None
         self.future: asyncio.Future[Result] = self._loop.create_future()
 
     def succeed(self, result: Result) -> None:
         """Settle it with a result, from any thread."""
-        tell(self._loop, [partial(self.take_result, result)])
+        self.take(result)
+        tell(self._loop, [self])
 
     def fail(self, error: Exception) -> None:
         """Settle it with an error, from any thread."""
-        tell(self._loop, [partial(self.take_error, error)])
+        self.refuse(error)
+        tell(self._loop, [self])
 
-    def take_result(self, result: Result) -> None:
-        """Settle it with a result, in its loop."""
-        if not self.future.done():
-            self.future.set_result(result)
+    def take(self, result: Result) -> None:
+        """Keep a result to tell later, unless it is refused until then."""
+        self._result = result
 
-    def take_error(self, error: Exception) -> None:
-        """Settle it with an error, in its loop."""
-        if not self.future.done():
-            self.future.set_exception(error)
+    def refuse(self, error: Exception) -> None:
+        """Keep an error to tell later, whatever was done."""
+        self._error = error
+
+    def settle(self) -> None:
+        """Settle it with what was kept, in its loop."""
+        if self.future.done():
+            return
+        if self._error is None:
+            self.future.set_result(self._result)
+        else:
+            self.future.set_exception(self._error)
 
 
-def tell(loop: asyncio.AbstractEventLoop, answers: Sequence[Callable[[], None]]) -> None:
-    """Let answers be taken in their loop, which is woken once for all of them."""
+class _Job(Answer[Result]):
+    """Work for the thread, and its answer."""
 
-    def take_all() -> None:
-        for take in answers:
-            take()
+    __slots__ = ("work", "writes")
+
+    def __init__(self, work: Work[Result], *, writes: bool) -> None:
+        super().__init__()
+        self.work = work
+        self.writes = writes
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Do the work and keep its result."""
+        self.take(self.work(connection))
+
+
+def tell(loop: asyncio.AbstractEventLoop, answers: Sequence[Answer[Any]]) -> None:
+    """Let answers be settled in their loop, which is woken once for all of them."""
+
+    def settle_all() -> None:
+        for answer in answers:
+            answer.settle()
 
     # The loop may be closed by now; then nobody waits, and the thread must still go on.
     with suppress(RuntimeError):
-        loop.call_soon_threadsafe(take_all)
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """`run` does the work and returns what takes its result, to be called in the loop after the
-    commit; `refuse` takes an error there."""
-
-    run: Work[Callable[[], None]]
-    refuse: Callable[[Exception], None]
-    writes: bool
+        loop.call_soon_threadsafe(settle_all)
 
 
 class DatabaseThread:
@@ -97,7 +115,8 @@ class DatabaseThread:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._loop = asyncio.get_running_loop()
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._asked: list[_Job[Any]] = []
+        self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
         self._stopping = False
         self.commits = 0
         self.foreign_changes = 0
@@ -114,27 +133,35 @@ class DatabaseThread:
     async def stop(self) -> None:
         """Finish what is queued and close. If cancelled, the thread does so all the same."""
         self._stopping = True
+        self._hand_over()
         self._jobs.put(None)
         await self._closed.future
 
     async def read(self, work: Work[Result]) -> Result:
         """Do work that changes nothing and return its result. Raises `HistoryError`."""
-        return await self._ask(work, writes=False)
+        return await self._ask(_Job(work, writes=False))
 
     async def write(self, work: Work[Result]) -> Result:
-        """Do work in a transaction; return its result after the commit. Raises `HistoryError`."""
-        return await self._ask(work, writes=True)
+        """Do work in a transaction; return its result after the commit. Raises `HistoryError`.
 
-    async def _ask(self, work: Work[Result], *, writes: bool) -> Result:
+        The work may be undone and done anew, so it must do nothing but use the connection.
+        """
+        return await self._ask(_Job(work, writes=True))
+
+    def _ask(self, job: _Job[Result]) -> asyncio.Future[Result]:
         if self._stopping:
             raise HistoryError(f"The history {self._path} is closed.")
-        answer: Answer[Result] = Answer()
+        # Together with all else that is asked in this turn of the loop: the thread would begin with
+        # the first alone, and the others would wait for two commits.
+        if not self._asked:
+            self._loop.call_soon(self._hand_over)
+        self._asked.append(job)
+        return job.future
 
-        def run(connection: sqlite3.Connection) -> Callable[[], None]:
-            return partial(answer.take_result, work(connection))
-
-        self._jobs.put(_Job(run, answer.take_error, writes))
-        return await answer.future
+    def _hand_over(self) -> None:
+        for job in self._asked:
+            self._jobs.put(job)
+        self._asked.clear()
 
     def _live(self) -> None:
         try:
@@ -156,9 +183,9 @@ class DatabaseThread:
                     for job in group:
                         self._read(connection, job)
 
-    def _take(self) -> list[_Job]:
+    def _take(self) -> list[_Job[Any]]:
         """Wait for a job and take those that wait with it; none once there will be no more."""
-        jobs: list[_Job] = []
+        jobs: list[_Job[Any]] = []
         while (job := self._jobs.get()) is not None:
             jobs.append(job)
             if len(jobs) == MAX_JOBS_TAKEN or self._jobs.empty():
@@ -167,41 +194,52 @@ class DatabaseThread:
             self._jobs.put(None)  # the end is met again, after these
         return jobs
 
-    def _write(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+    def _write(self, connection: sqlite3.Connection, jobs: Sequence[_Job[Any]]) -> None:
         try:
             with transaction(connection):
-                self._watch_for_others(connection)
-                answers = [self._attempt(connection, job) for job in jobs]
+                self._run_all(connection, jobs)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody must wait forever
-            answers = [self._refusal(job, error) for job in jobs]
+            for job in jobs:
+                job.refuse(explain(error, self._path))
         else:
             self.commits += 1
-        tell(self._loop, answers)
+        tell(self._loop, jobs)
+
+    def _run_all(self, connection: sqlite3.Connection, jobs: Sequence[_Job[Any]]) -> None:
+        self._watch_for_others(connection)
+        try:
+            for job in jobs:
+                job.run(connection)
+        except Exception:
+            # On some faults, a full disk among them, SQLite undoes the whole transaction at once.
+            if not connection.in_transaction:
+                raise
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+            self._watch_for_others(connection)
+            for job in jobs:
+                self._run_alone(connection, job)
 
     def _watch_for_others(self, connection: sqlite3.Connection) -> None:
         version = read_pragma(connection, "data_version")
         self.foreign_changes += version != self._data_version
         self._data_version = version
 
-    def _attempt(self, connection: sqlite3.Connection, job: _Job) -> Callable[[], None]:
+    def _run_alone(self, connection: sqlite3.Connection, job: _Job[Any]) -> None:
         try:
             with _savepoint(connection):
-                return job.run(connection)
+                job.run(connection)
         except Exception as error:
-            # On some faults, a full disk among them, SQLite undoes the whole transaction at once.
             if not connection.in_transaction:
                 raise
-            return self._refusal(job, error)
+            job.refuse(explain(error, self._path))
 
-    def _read(self, connection: sqlite3.Connection, job: _Job) -> None:
+    def _read(self, connection: sqlite3.Connection, job: _Job[Any]) -> None:
         try:
-            answer = job.run(connection)
+            job.run(connection)
         except Exception as error:  # noqa: BLE001 - whatever it is, its caller must not wait forever
-            answer = self._refusal(job, error)
-        tell(self._loop, [answer])
-
-    def _refusal(self, job: _Job, error: Exception) -> Callable[[], None]:
-        return partial(job.refuse, explain(error, self._path))
+            job.refuse(explain(error, self._path))
+        tell(self._loop, [job])
 
 
 @contextmanager
