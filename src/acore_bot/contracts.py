@@ -8,8 +8,11 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypedDict
 
 from acore_bot.messages import (
+    Attachment,
     ChatRequest,
     ConversationSummary,
+    FileContent,
+    Finding,
     IncomingCommand,
     IncomingMessage,
     Message,
@@ -98,7 +101,7 @@ class History(Protocol):
     async def chain(self, message_id: int, limit: int) -> tuple[Message, ...]:
         """Return a message and what it continues, along the parents, at most `limit`, oldest first.
 
-        Empty if there is no such message.
+        A part's id stands for the answer that it is a part of. Empty if there is no such message.
         """
         ...
 
@@ -114,7 +117,8 @@ class History(Protocol):
         ...
 
     async def delete(self, message_id: int) -> bool:
-        """Remove a message; what continued it continues its parent. False if there is none."""
+        """Remove a message, or the answer that a part belongs to; what continued it continues its
+        parent. False if there is none."""
         ...
 
     async def clear(self, conversation: str) -> int:
@@ -127,7 +131,13 @@ class History(Protocol):
 
 
 class ReplyTarget(Protocol):
-    """Where an answer becomes visible. Raises `TargetGone` if it is no more, and nothing else."""
+    """Where a message came from and its answer becomes visible. Raises `TargetGone` if that is no
+    more, and nothing else, unless it says so."""
+
+    @property
+    def max_length(self) -> int | None:
+        """How long one message may be, in UTF-16 code units; None if that does not matter."""
+        ...
 
     def typing(self) -> AbstractAsyncContextManager[None]:
         """Show that an answer is being prepared, until the block is left."""
@@ -137,8 +147,29 @@ class ReplyTarget(Protocol):
         """Show a new message and return its id. `final` promises that no edit follows."""
         ...
 
+    async def ready(self, message_id: int, *, final: bool = False) -> None:
+        """Return when a message may be edited, which has to follow at once: so what is shown is the
+        newest there is by then. Those that are final come first."""
+        ...
+
     async def edit(self, message_id: int, text: str, *, final: bool = False) -> None:
-        """Show other text in a message; return when the next edit is allowed, at once if final."""
+        """Show other text in a message."""
+        ...
+
+    async def attach(self, text: str, file_name: str, content: str) -> int:
+        """Show a new message with a text file and return its id."""
+        ...
+
+    async def fetch(self, attachment: Attachment) -> bytes:
+        """Return what a file holds that came with the message. Raises `FileUnreadable`."""
+        ...
+
+
+class FileReader(Protocol):
+    """Makes sense of files that strangers sent."""
+
+    async def read(self, attachment: Attachment, content: bytes) -> FileContent:
+        """Return what a file says or shows, within limits. Raises `FileUnreadable`."""
         ...
 
 
@@ -162,4 +193,8 @@ class Frontend(Protocol):
 
     async def run(self, handler: Handler) -> None:
         """Serve until told to stop; let no message vanish in silence."""
+        ...
+
+    async def examine(self) -> tuple[Finding, ...]:
+        """Look at all that it needs, without serving anybody, and say what is wrong with it."""
         ...

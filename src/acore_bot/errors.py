@@ -6,6 +6,8 @@
     │   └── MissingExtra          a package that this choice needs is absent
     ├── NotFound                  a persona, command or conversation by that name
     ├── TargetGone                the place where the answer was to be shown
+    ├── FileUnreadable            a file that came with a message
+    ├── FrontendRefused           where people are, we may not serve             exit code 3
     ├── Unexpected                a fault of ours, which the log tells
     ├── HistoryError              the store cannot do what was asked
     │   ├── DuplicateMessage      a message of that id is stored already
@@ -89,6 +91,20 @@ class NotFound(AcoreError):
 
 class TargetGone(AcoreError):
     """The place where an answer was to be shown is no more, so there is nobody left to tell."""
+
+
+class FileUnreadable(AcoreError):
+    """A file that came with a message could not be fetched or read. The sentence names it."""
+
+    kind = "file_unreadable"
+
+
+class FrontendRefused(AcoreError):
+    """A front end is refused for good: asking again cannot help before its owner did something, so
+    whoever restarts the process should not. The sentence says what it was."""
+
+    exit_code = 3
+    kind = "frontend_refused"
 
 
 class Unexpected(AcoreError):

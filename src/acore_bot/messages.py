@@ -60,7 +60,8 @@ class Message(Struct, frozen=True, kw_only=True):
 
     `id` is a snowflake (see `SnowflakeSequence`), so ids order messages by time. `parent_id` is
     the message that this one continues or answers. `finish_reason` and `model` (written
-    `provider/model`) are set for answers only.
+    `provider/model`) are set for answers only. An answer that took several messages to show has the
+    first one's id; the others are its `part_ids`, by which it is found as well.
     """
 
     id: int
@@ -72,13 +73,37 @@ class Message(Struct, frozen=True, kw_only=True):
     parent_id: int | None = None
     finish_reason: FinishReason | None = None
     model: str | None = None
+    part_ids: tuple[int, ...] = ()
+
+
+class Attachment(Struct, frozen=True, kw_only=True):
+    """A file that came with a message, not yet fetched. `media_type` is what its sender claims;
+    `size` is in bytes."""
+
+    id: int
+    name: str
+    media_type: str
+    size: int
+    url: str
+
+
+class Quote(Struct, frozen=True, kw_only=True):
+    """What a message carries of somebody else's words: the one it replies to, or one that it
+    forwards, whose author is then unknown."""
+
+    kind: Literal["reply", "forward"]
+    text: str
+    author: Author | None = None
 
 
 class IncomingMessage(Struct, frozen=True, kw_only=True):
     """What a front end hears: a message that may deserve an answer.
 
-    `reply_to` is the id of the message that it replies to, if it does so explicitly.
-    `is_private` says that one person alone speaks with the bot in this conversation.
+    `reply_to` is the id of the message that it replies to, if it does so explicitly, and
+    `replies_to_bot` says whose that is. `is_private` says that one person alone speaks with the bot
+    in this conversation, `is_thread` that the conversation is about one thing, to which the bot may
+    belong. `addresses_others` says that it mentions, or replies to, somebody who is not the bot.
+    `is_late` says that it was said while the bot was away, so it may have been answered before.
     """
 
     id: int
@@ -88,7 +113,14 @@ class IncomingMessage(Struct, frozen=True, kw_only=True):
     created_at: datetime  # in UTC
     reply_to: int | None = None
     is_private: bool = False
+    is_thread: bool = False
+    is_late: bool = False
     mentions_bot: bool = False
+    replies_to_bot: bool = False
+    addresses_others: bool = False
+    author_is_bot: bool = False
+    quotes: tuple[Quote, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
 
 
 class IncomingCommand(Struct, frozen=True, kw_only=True):
@@ -100,11 +132,28 @@ class IncomingCommand(Struct, frozen=True, kw_only=True):
     argument: str = ""
 
 
+class Image(Struct, frozen=True):
+    """A picture that a model may look at, encoded as its media type says."""
+
+    media_type: Literal["image/png", "image/jpeg"]
+    data: bytes
+
+
+class FileContent(Struct, frozen=True, kw_only=True):
+    """What a file holds, as far as it was read. `note` says in a sentence what was left out and
+    why, if anything was."""
+
+    text: str = ""
+    image: Image | None = None
+    note: str = ""
+
+
 class ChatMessage(Struct, frozen=True):
-    """One message as the model sees it."""
+    """One message as the model sees it. Images are only sent to a model that has `vision`."""
 
     role: Role
     text: str
+    images: tuple[Image, ...] = ()
 
 
 class ChatRequest(Struct, frozen=True, kw_only=True):
@@ -197,6 +246,15 @@ class StreamLimits(Struct, frozen=True, kw_only=True):
     total_seconds: float = 300.0
     linger_seconds: float = 5.0
     max_characters: int = 1_000_000
+
+
+class Finding(Struct, frozen=True):
+    """One thing that was looked at. Only a fault keeps the main job from running."""
+
+    subject: str
+    state: Literal["ok", "note", "fault"]
+    sentence: str
+    remedy: str = ""
 
 
 class ConversationSummary(Struct, frozen=True, kw_only=True):

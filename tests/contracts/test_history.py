@@ -11,6 +11,7 @@ from typing import TypeAlias, get_args
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.fakes.plain_history import PlainHistory
 
 from acore_bot.contracts import History
@@ -264,6 +265,30 @@ async def test_delete_keeps_the_link_to_a_parent_that_is_not_stored(history: His
     assert await history.recent("tea", 10) == (said(6, 3),)
 
 
+async def test_an_answer_is_found_by_each_of_its_parts(history: History) -> None:
+    """A part's id leads to the answer that it is a part of, and so to what that continues."""
+    await history.append([said(1), structs.replace(said(2, 1), part_ids=(3, 4)), said(5, 2)])
+    assert ids(await history.chain(4, 10)) == ids(await history.chain(3, 10)) == [1, 2]
+    assert (await history.recent("tea", 2))[0].part_ids == (3, 4)
+
+
+async def test_an_answer_is_deleted_by_any_of_its_parts(history: History) -> None:
+    """Removing a part removes the answer, and after that none of its parts leads anywhere."""
+    await history.append([said(1), structs.replace(said(2, 1), part_ids=(3, 4)), said(5, 2)])
+    assert await history.delete(4)
+    assert ids(await history.chain(5, 10)) == [1, 5]
+    assert not await history.delete(3)
+    assert await history.chain(3, 10) == ()
+
+
+async def test_clearing_a_conversation_forgets_the_parts_in_it(history: History) -> None:
+    """What was a part of something cleared is nothing any more, even if the id comes again."""
+    await history.append([structs.replace(said(2), part_ids=(3,))])
+    await history.clear("tea")
+    await history.append([said(2, conversation="milk")])
+    assert await history.chain(3, 10) == ()
+
+
 async def test_delete_of_nothing_is_false(history: History) -> None:
     """To delete twice, or what never was, is no fault; it leaves links to it alone."""
     await history.append([said(1), said(2, 99)])
@@ -350,6 +375,7 @@ messages = st.builds(
     parent_id=st.none() | st.integers(0, 2**63 - 1),
     finish_reason=st.none() | st.sampled_from(get_args(FinishReason)),
     model=st.none() | texts,
+    part_ids=st.lists(st.integers(2**62, 2**63 - 1), max_size=9, unique=True).map(tuple),
 )
 
 

@@ -30,7 +30,7 @@ class PlainHistory:
     async def chain(self, message_id: int, limit: int) -> tuple[Message, ...]:
         """Walk the parents."""
         found: list[Message] = []
-        here = self.messages.get(message_id)
+        here = self.messages.get(self._whole(message_id))
         while here is not None and here not in found and len(found) < limit:
             found.insert(0, here)
             here = None if here.parent_id is None else self.messages.get(here.parent_id)
@@ -53,11 +53,16 @@ class PlainHistory:
 
     async def delete(self, message_id: int) -> bool:
         """Remove a message and relink what continued it."""
+        message_id = self._whole(message_id)
         if (gone := self.messages.pop(message_id, None)) is None:
             return False
         for child in [m for m in self.messages.values() if m.parent_id == message_id]:
             self.messages[child.id] = structs.replace(child, parent_id=gone.parent_id)
         return True
+
+    def _whole(self, message_id: int) -> int:
+        answers = (m.id for m in self.messages.values() if message_id in m.part_ids)
+        return next(answers, message_id)
 
     async def clear(self, conversation: str) -> int:
         """Remove a conversation."""

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from acore_bot.history.migrations import (
     APPLICATION_ID,
@@ -17,6 +18,7 @@ from acore_bot.history.migrations import (
     read_pragma,
     transaction,
 )
+from acore_bot.history.sqlite import SQLiteHistory
 
 
 @pytest.fixture
@@ -55,7 +57,8 @@ def fail_halfway(connection: sqlite3.Connection) -> None:
 def store_one(connection: sqlite3.Connection, id_: int = 1) -> None:
     """Put a message into the table of version 1."""
     connection.execute(
-        "INSERT INTO messages VALUES (?, 'tea', NULL, 'user', '17', 'Ada', 'Hello', NULL, NULL, 0)",
+        "INSERT INTO messages (id, conversation, role, author_id, author_name, text, created_at)"
+        " VALUES (?, 'tea', 'user', '17', 'Ada', 'Hello', 0)",
         (id_,),
     )
 
@@ -73,6 +76,24 @@ def test_each_earlier_version_reaches_the_newest(
         assert schema(connection) == schema(fresh)
     assert read_pragma(connection, "user_version") == len(MIGRATIONS)
     assert read_pragma(connection, "application_id") == APPLICATION_ID
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))
+async def test_each_earlier_version_keeps_every_message(
+    connection: sqlite3.Connection, path: Path, version: int
+) -> None:
+    """A history of any version that ever was opens with all that was said, and takes more."""
+    migrate(connection, MIGRATIONS[:version])
+    for id_ in range(1, 101):
+        store_one(connection, id_)
+    connection.close()
+    async with SQLiteHistory.open(path) as history:
+        kept = await history.recent("tea", 1000)
+        assert [message.id for message in kept] == [*range(1, 101)]
+        assert {(message.text, message.part_ids) for message in kept} == {("Hello", ())}
+        more = structs.replace(kept[-1], id=101, part_ids=(102,))
+        await history.append([more])
+        assert await history.chain(102, 1) == (more,)
 
 
 def test_a_database_of_the_newest_version_stays_as_it_is(

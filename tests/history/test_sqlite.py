@@ -227,8 +227,8 @@ def damage(edit: Callable[[bytearray], None]) -> Callable[[Path], None]:
 
 
 def scribble(content: bytearray) -> None:
-    """Overwrite all pages but the first."""
-    content[4096:] = random.Random(1).randbytes(len(content) - 4096)
+    """Overwrite all pages but the first, which hold the schema."""
+    content[16384:] = random.Random(1).randbytes(len(content) - 16384)
 
 
 def from_the_future(path: Path) -> None:

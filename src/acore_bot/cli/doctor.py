@@ -6,8 +6,8 @@ import typer
 from acore_bot import app
 from acore_bot.cli.status import Status
 from acore_bot.config import Settings
-from acore_bot.messages import printable
-from acore_bot.ops.health import Finding, ModelFinding, Report
+from acore_bot.messages import Finding, printable
+from acore_bot.ops.health import ModelFinding, Report
 
 MARKS = {"ok": ("✓", "green"), "note": ("·", "yellow"), "fault": ("✗", "red")}
 

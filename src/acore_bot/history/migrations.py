@@ -44,8 +44,29 @@ def create_messages(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
+def create_parts(connection: sqlite3.Connection) -> None:
+    """Version 2: answers that took several messages to show, found by each of them."""
+    # Twice, because an answer is read with its parts a thousand times before it is sought by one.
+    connection.execute("ALTER TABLE messages ADD COLUMN part_ids TEXT")
+    connection.execute(
+        """
+        CREATE TABLE parts (
+            part_id    INTEGER PRIMARY KEY,
+            message_id INTEGER NOT NULL
+        ) STRICT
+        """
+    )
+    connection.execute("CREATE INDEX parts_by_message ON parts (message_id)")
+    connection.execute(
+        """
+        CREATE TRIGGER forget_parts AFTER DELETE ON messages WHEN old.part_ids IS NOT NULL
+        BEGIN DELETE FROM parts WHERE message_id = old.id; END
+        """
+    )
+
+
 # Only ever appended to. A step must not commit, so it must not use `executescript`.
-MIGRATIONS: tuple[Migration, ...] = (create_messages,)
+MIGRATIONS: tuple[Migration, ...] = (create_messages, create_parts)
 
 
 def read_pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -25,32 +25,35 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 Row: TypeAlias = tuple[
-    int, str, int | None, Role, str, str, str, FinishReason | None, str | None, int
+    int, str, int | None, Role, str, str, str, FinishReason | None, str | None, int, str | None
 ]
 
 INSERT = """
 INSERT INTO messages (
     id, conversation, parent_id, role, author_id, author_name, text, finish_reason, model,
-    created_at
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    created_at, part_ids
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+
+# A part's id stands for the answer that it is a part of.
+WHOLE = "coalesce((SELECT message_id FROM parts WHERE part_id = ?1), ?1)"
 
 RECENT = """
 SELECT id, conversation, parent_id, role, author_id, author_name, text, finish_reason, model,
-    created_at
+    created_at, part_ids
 FROM messages WHERE conversation = ? ORDER BY id DESC LIMIT ?
 """
 
-CHAIN = """
+CHAIN = f"""
 WITH RECURSIVE line (depth, line_id, next_id) AS (
-    SELECT 1, id, parent_id FROM messages WHERE id = ?1 AND ?2 > 0
+    SELECT 1, id, parent_id FROM messages WHERE id = {WHOLE} AND ?2 > 0
     UNION ALL
     SELECT depth + 1, id, parent_id FROM line JOIN messages ON id = next_id WHERE depth < ?2
 )
 SELECT id, conversation, parent_id, role, author_id, author_name, text, finish_reason, model,
-    created_at
+    created_at, part_ids
 FROM line JOIN messages ON id = line_id ORDER BY depth
-"""
+"""  # noqa: S608 - a constant
 
 CONVERSATIONS = """
 SELECT name, length, created_at
@@ -111,8 +114,9 @@ class SQLiteHistory:
         If the caller is cancelled while waiting, all may have been stored, or none.
         """
         rows = [_to_row(message) for message in messages]
+        parts = [(part, message.id) for message in messages for part in message.part_ids]
         if rows:
-            await self._thread.write(lambda connection: _insert(connection, rows))
+            await self._thread.write(lambda connection: _insert(connection, rows, parts))
 
     async def edit(self, message_id: int, text: str) -> bool:
         """Replace a message's text. False if there is no such message."""
@@ -159,7 +163,9 @@ class SQLiteHistory:
             raise damaged(self.path, finding)
 
 
-def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+def _insert(
+    connection: sqlite3.Connection, rows: Sequence[Row], parts: Sequence[tuple[int, int]]
+) -> None:
     changes = connection.total_changes
     try:
         connection.executemany(INSERT, rows)
@@ -170,15 +176,20 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
         raise DuplicateMessage(
             f"The message {refused[0]} is stored already; nothing was stored with it."
         ) from error
+    if parts:
+        connection.executemany("INSERT OR REPLACE INTO parts VALUES (?, ?)", parts)
 
 
 def _delete(connection: sqlite3.Connection, message_id: int) -> bool:
-    found = connection.execute("SELECT parent_id FROM messages WHERE id = ?", (message_id,))
-    row: tuple[int | None] | None = found.fetchone()
+    found = connection.execute(
+        f"SELECT parent_id, id FROM messages WHERE id = {WHOLE}",  # noqa: S608 - a constant
+        (message_id,),
+    )
+    row: tuple[int | None, int] | None = found.fetchone()
     if row is None:
         return False
-    connection.execute("UPDATE messages SET parent_id = ? WHERE parent_id = ?", (*row, message_id))
-    connection.execute("DELETE FROM messages WHERE id = ?", (message_id,))
+    connection.execute("UPDATE messages SET parent_id = ? WHERE parent_id = ?", row)
+    connection.execute("DELETE FROM messages WHERE id = ?", row[1:])
     return True
 
 
@@ -212,6 +223,7 @@ def _to_row(message: Message) -> Row:
         message.finish_reason,
         None if message.model is None else well_formed(message.model),
         (message.created_at - EPOCH) // MICROSECOND,
+        " ".join(map(str, message.part_ids)) or None,
     )
 
 
@@ -222,7 +234,8 @@ def _to_messages(newest_first: sqlite3.Cursor) -> tuple[Message, ...]:
 
 
 def _to_message(row: Row) -> Message:
-    id_, conversation, parent_id, role, author_id, author_name, text, finish_reason, model, at = row
+    id_, conversation, parent_id, role, author_id, author_name, text, *_ = row
+    *_, finish_reason, model, at, part_ids = row
     return Message(
         id=id_,
         conversation=conversation,
@@ -233,6 +246,7 @@ def _to_message(row: Row) -> Message:
         parent_id=parent_id,
         finish_reason=finish_reason,
         model=model,
+        part_ids=tuple(map(int, part_ids.split())) if part_ids else (),
     )
 
 

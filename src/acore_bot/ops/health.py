@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from acore_bot.contracts import ChatModel, Provider
 from acore_bot.errors import AcoreError
-from acore_bot.messages import Ability, ChatMessage, ChatRequest, End
+from acore_bot.messages import Ability, ChatMessage, ChatRequest, End, Finding
 
 State: TypeAlias = Literal["ok", "note", "fault"]
 
@@ -15,15 +15,6 @@ MAX_DESCRIBED_MODELS = 12
 PROBE = ChatMessage("user", "Say hello.")
 PROBE_TOKENS = 16
 WHERE_TO_LOOK = "`acore --debug ask Hello` shows what the server said."
-
-
-class Finding(Struct, frozen=True):
-    """One thing that was looked at. Only a fault keeps the main job from running."""
-
-    subject: str
-    state: State
-    sentence: str
-    remedy: str = ""
 
 
 class ModelFinding(Struct, frozen=True, kw_only=True):
