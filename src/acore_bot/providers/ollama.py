@@ -7,6 +7,7 @@ window is always set here, to one value per model, because another one would rel
 import asyncio
 import re
 import time
+from base64 import b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from acore_bot.contracts import PerformanceStats
 from acore_bot.errors import BrokenStream, ConfigurationError
 from acore_bot.messages import (
     Ability,
+    ChatMessage,
     ChatRequest,
     Delta,
     End,
@@ -312,7 +314,7 @@ class Ollama:
             options["seed"] = request.seed
         body: dict[str, object] = {
             "model": request.model,
-            "messages": [{"role": said.role, "content": said.text} for said in request.messages],
+            "messages": [_message(said) for said in request.messages],
             "stream": True,
             "truncate": False,  # rather an error than messages dropped without a word
             "shift": False,  # and rather a short answer than a beginning forgotten
@@ -347,6 +349,13 @@ class Ollama:
             if loaded.context_length and names & {loaded.name, loaded.model}:
                 return min(window, loaded.context_length)
         return window
+
+
+def _message(said: ChatMessage) -> dict[str, object]:
+    message: dict[str, object] = {"role": said.role, "content": said.text}
+    if said.images:
+        message["images"] = [b64encode(image.data).decode() for image in said.images]
+    return message
 
 
 def _window(show: _Show) -> int:

@@ -6,6 +6,7 @@ remembered, and what it tells of itself is looked up in every usual place.
 
 import asyncio
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import ClassVar
@@ -16,7 +17,15 @@ from msgspec import Struct
 
 from acore_bot.contracts import PerformanceStats
 from acore_bot.errors import BadRequest, BrokenStream, ModelError, ModelNotFound
-from acore_bot.messages import ChatRequest, Delta, End, ModelInfo, StreamLimits
+from acore_bot.messages import (
+    ChatMessage,
+    ChatRequest,
+    Delta,
+    End,
+    Image,
+    ModelInfo,
+    StreamLimits,
+)
 from acore_bot.providers.answer import open_answer
 from acore_bot.providers.border import Border
 from acore_bot.providers.http import HttpClient, read_complaint
@@ -174,7 +183,10 @@ class OpenAICompatible:
     def _body(self, request: ChatRequest, dialect: _Dialect) -> bytes:
         body: dict[str, object] = {
             "model": request.model,
-            "messages": [{"role": said.role, "content": said.text} for said in request.messages],
+            "messages": [
+                {"role": said.role, "content": _parts(said) if said.images else said.text}
+                for said in request.messages
+            ],
             "stream": True,
             dialect.limit_field: request.max_tokens,
         }
@@ -220,6 +232,17 @@ def _decoder(response: ClientResponse, border: Border) -> ChunkDecoder:
         border,
         response_id=response.headers.get("X-Generation-Id", ""),
     )
+
+
+def _parts(said: ChatMessage) -> list[dict[str, object]]:
+    """Return text and pictures in parts, for messages with pictures only: not every server that
+    knows texts knows parts."""
+    texts: list[dict[str, object]] = [{"type": "text", "text": said.text}] if said.text else []
+    return texts + [{"type": "image_url", "image_url": {"url": _url(one)}} for one in said.images]
+
+
+def _url(image: Image) -> str:
+    return f"data:{image.media_type};base64,{b64encode(image.data).decode()}"
 
 
 def _joined(one: ModelInfo, other: ModelInfo) -> ModelInfo:
