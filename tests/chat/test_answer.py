@@ -26,9 +26,12 @@ def make_answer(
     ends: FinishReason | None = None,
     fault: ModelError | None = None,
     is_stopped: bool = False,
+    remarks: tuple[str, ...] = (),
 ) -> Answer:
     """Make an answer that was asked at 10 s and said at 12 s what it said."""
-    answer = Answer(model="scripted/script", asked_at=10.0, fault=fault, is_stopped=is_stopped)
+    answer = Answer(
+        model="scripted/script", asked_at=10.0, fault=fault, is_stopped=is_stopped, remarks=remarks
+    )
     if text or reasoning:
         answer.grow(Delta(text, reasoning), at=12.0)
     if ends:
@@ -156,6 +159,29 @@ def test_an_answer_of_another_model_says_so() -> None:
     assert answer.answered_by == "embedded/small"
     note = f"answered by embedded/small, because {answer.model} could not"
     assert answer.final_text == f"Hello\n\n*[{note}]*"
+
+
+def test_remarks_stand_below_the_answer() -> None:
+    """What could not be read of the files is said below a whole answer, one after the other."""
+    answer = make_answer("Hello", ends="stop", remarks=("a.zip: no", "b.zip: no"))
+    assert answer.final_text == "Hello\n\n*[a.zip: no; b.zip: no]*"
+    assert answer.finish_reason == "stop"
+
+
+def test_remarks_stand_among_other_notes() -> None:
+    """What cut the answer comes first, then the remarks, then who answered instead."""
+    answer = make_answer("Hello", remarks=("a.zip: no",))
+    answer.end = End(
+        finish_reason="length", provider="embedded", model="small", fell_back_from=answer.model
+    )
+    note = f"answered by embedded/small, because {answer.model} could not"
+    assert answer.final_text == f"Hello\n\n*[{NOTES['length']}; a.zip: no; {note}]*"
+
+
+def test_a_fault_is_told_without_remarks() -> None:
+    """Where there is no answer to doubt, a fault's own sentence stands alone."""
+    answer = make_answer(fault=TIMED_OUT, remarks=("a.zip: no",))
+    assert answer.final_text == TOLD
 
 
 @pytest.mark.parametrize(

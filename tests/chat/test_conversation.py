@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from tests.fakes.talk import BEN, CLEO, answered, asked, heard, line
 
-from acore_bot.chat.conversation import Choice, Choices, Conversations
+from acore_bot.chat.conversation import Choice, Choices, Conversations, Turn
 from acore_bot.errors import DuplicateMessage, HistoryError
 from acore_bot.history.sqlite import SQLiteHistory
-from acore_bot.messages import IncomingMessage
+from acore_bot.messages import IncomingMessage, Message
 
 
 @pytest.fixture
@@ -28,15 +30,26 @@ def conversations(history: SQLiteHistory) -> Conversations:
 
 @pytest.fixture(autouse=True)
 async def nothing_is_left(conversations: Conversations) -> AsyncIterator[None]:
-    """After each test, no lock and no open answer is remembered."""
+    """After each test, no lock, no open answer, no turn and no gathering is remembered."""
     yield
+    assert conversations._gatherings._open == {}
+    assert conversations._open_turns == {}
     assert conversations._people._locks == {}
     assert conversations._open_answers._finished == {}
 
 
+@asynccontextmanager
+async def turn_of(conversations: Conversations, message: IncomingMessage) -> AsyncIterator[Turn]:
+    """Take the turn of a message that is answered alone."""
+    async with conversations.take_turn(message) as turn:
+        assert turn is not None
+        assert turn.messages == (message,)
+        yield turn
+
+
 async def ids_continued(conversations: Conversations, message: IncomingMessage) -> list[int]:
     """Take a turn and tell the ids of what it continues from."""
-    async with conversations.take_turn(message) as turn:
+    async with turn_of(conversations, message) as turn:
         return [said.id for said in turn.context.said]
 
 
@@ -53,7 +66,7 @@ async def test_a_plain_message_continues_the_line(
     """A message that replies to nothing continues from the newest messages, oldest first, and one
     more of them than is ever sent."""
     await history.append(line(8))
-    async with conversations.take_turn(heard(50)) as turn:
+    async with turn_of(conversations, heard(50)) as turn:
         assert turn.context.said == line(8)[-11:]
         assert not turn.context.is_branch
 
@@ -69,7 +82,7 @@ async def test_a_reply_to_an_older_message_takes_its_branch(
 ) -> None:
     """It continues from that message, along its parents, as if the rest had not been said."""
     await history.append(line(4))
-    async with conversations.take_turn(heard(50, reply_to=4)) as turn:
+    async with turn_of(conversations, heard(50, reply_to=4)) as turn:
         assert turn.context.said == line(2)
         assert turn.context.is_branch
 
@@ -87,9 +100,37 @@ async def test_a_reply_to_the_newest_is_the_plain_line(
 ) -> None:
     """Replying to what was said last is what anyone does who just goes on talking."""
     await history.append([*line(2), asked(9, author=BEN), answered(10, parent_id=9)])
-    async with conversations.take_turn(heard(50, reply_to=10)) as turn:
+    async with turn_of(conversations, heard(50, reply_to=10)) as turn:
         assert [said.id for said in turn.context.said] == [1, 2, 3, 4, 9, 10]
         assert not turn.context.is_branch
+
+
+def in_parts(answer: Message, *part_ids: int) -> Message:
+    """Make it an answer that took several messages to show."""
+    return structs.replace(answer, part_ids=part_ids)
+
+
+@pytest.mark.parametrize("part_id", [4, 5, 6])
+async def test_a_reply_to_a_part_of_the_newest_is_the_plain_line(
+    history: SQLiteHistory, conversations: Conversations, part_id: int
+) -> None:
+    """Whichever part of the newest answer is replied to, the talk simply goes on, all of it."""
+    *said, newest = line(2)
+    await history.append([*said, in_parts(newest, 5, 6)])
+    async with turn_of(conversations, heard(50, reply_to=part_id)) as turn:
+        assert turn.context.said == (*said, in_parts(newest, 5, 6))
+        assert not turn.context.is_branch
+
+
+async def test_a_reply_to_a_part_of_an_older_answer_takes_its_branch(
+    history: SQLiteHistory, conversations: Conversations
+) -> None:
+    """A part stands for the answer to which it belongs, and what led to it."""
+    *said, older = line(2)
+    await history.append([*said, in_parts(older, 5), asked(7, parent_id=4)])
+    async with turn_of(conversations, heard(50, reply_to=5)) as turn:
+        assert turn.context.said == (*said, in_parts(older, 5))
+        assert turn.context.is_branch
 
 
 async def test_a_reply_to_something_unknown_is_the_plain_line(
@@ -123,7 +164,7 @@ async def test_a_branch_that_came_from_elsewhere_is_not_followed(
 
 async def test_a_person_has_one_turn_at_a_time(conversations: Conversations) -> None:
     """A second message of the same person waits until the first is answered, and then sees it."""
-    async with conversations.take_turn(heard(1)) as turn:
+    async with turn_of(conversations, heard(1)) as turn:
         waiting = asyncio.create_task(ids_continued(conversations, heard(5)))
         await everyone_has_moved(conversations)
         assert not waiting.done()
@@ -136,7 +177,7 @@ async def test_turns_of_a_person_come_in_order(conversations: Conversations) -> 
     order: list[int] = []
 
     async def take(id_: int) -> None:
-        async with conversations.take_turn(heard(id_)):
+        async with turn_of(conversations, heard(id_)):
             order.append(id_)
 
     async with asyncio.TaskGroup() as group:
@@ -148,16 +189,16 @@ async def test_turns_of_a_person_come_in_order(conversations: Conversations) -> 
 async def test_two_people_talk_side_by_side(conversations: Conversations) -> None:
     """Nobody waits for another's answer, nor for one's own elsewhere."""
     async with (
-        conversations.take_turn(heard(1)),
-        conversations.take_turn(heard(2, author=BEN)),
-        conversations.take_turn(heard(3, conversation="milk")),
+        turn_of(conversations, heard(1)),
+        turn_of(conversations, heard(2, author=BEN)),
+        turn_of(conversations, heard(3, conversation="milk")),
     ):
         pass
 
 
 async def test_a_reply_to_an_open_answer_waits_for_it(conversations: Conversations) -> None:
     """It begins when the answer is stored, and then continues from it."""
-    async with conversations.take_turn(heard(1)) as turn:
+    async with turn_of(conversations, heard(1)) as turn:
         turn.open_answer(2)
         waiting = asyncio.create_task(
             ids_continued(conversations, heard(5, author=BEN, reply_to=2))
@@ -168,10 +209,26 @@ async def test_a_reply_to_an_open_answer_waits_for_it(conversations: Conversatio
     assert await waiting == [1, 2]
 
 
+async def test_a_reply_to_a_part_of_an_open_answer_waits_for_it(
+    conversations: Conversations,
+) -> None:
+    """An answer that takes several messages to show is waited for by each of them."""
+    async with turn_of(conversations, heard(1)) as turn:
+        turn.open_answer(2)
+        turn.open_answer(3)
+        waiting = asyncio.create_task(
+            ids_continued(conversations, heard(5, author=BEN, reply_to=3))
+        )
+        await everyone_has_moved(conversations)
+        assert not waiting.done()
+        await turn.commit([asked(1), in_parts(answered(2, parent_id=1), 3)])
+    assert await waiting == [1, 2]
+
+
 async def test_a_failed_answer_lets_its_replies_go_on(conversations: Conversations) -> None:
     """Whoever waits for an answer is not left waiting when it fails."""
     with pytest.raises(RuntimeError, match="no answer"):  # noqa: PT012 - it leaves the turn
-        async with conversations.take_turn(heard(1)) as turn:
+        async with turn_of(conversations, heard(1)) as turn:
             turn.open_answer(2)
             waiting = asyncio.create_task(
                 ids_continued(conversations, heard(5, author=BEN, reply_to=2))
@@ -183,7 +240,7 @@ async def test_a_failed_answer_lets_its_replies_go_on(conversations: Conversatio
 
 async def test_waiting_can_be_cancelled(conversations: Conversations) -> None:
     """Who is cancelled while waiting, for a turn or for an answer, harms no one else's."""
-    async with conversations.take_turn(heard(1)) as turn:
+    async with turn_of(conversations, heard(1)) as turn:
         turn.open_answer(2)
         for message in (heard(5), heard(6, author=BEN, reply_to=2)):
             waiting = asyncio.create_task(ids_continued(conversations, message))
@@ -199,7 +256,7 @@ async def test_waiting_can_be_cancelled(conversations: Conversations) -> None:
 async def test_a_commit_is_whole(history: SQLiteHistory, conversations: Conversations) -> None:
     """If one of a turn's messages cannot be stored, none is, and the turn learns why."""
     await history.append([asked(1)])
-    async with conversations.take_turn(heard(5)) as turn:
+    async with turn_of(conversations, heard(5)) as turn:
         with pytest.raises(DuplicateMessage):
             await turn.commit([asked(5), answered(1)])
     assert await ids_continued(conversations, heard(6)) == [1]
@@ -214,6 +271,42 @@ async def test_a_history_that_fails_gives_no_turn(tmp_path: Path) -> None:
         with pytest.raises(HistoryError):
             await ids_continued(conversations, heard(id_))
     assert conversations._people._locks == {}
+
+
+async def test_the_bot_has_spoken_where_it_answered(
+    history: SQLiteHistory, conversations: Conversations
+) -> None:
+    """It has spoken once it answered in that conversation; questions do not count."""
+    await history.append([asked(1), asked(2, conversation="milk")])
+    assert not await conversations.has_spoken("tea")
+    await history.append([answered(3, parent_id=1)])
+    assert await conversations.has_spoken("tea")
+    assert not await conversations.has_spoken("milk")
+
+
+async def test_a_message_was_answered_if_it_had_its_turn(
+    history: SQLiteHistory, conversations: Conversations
+) -> None:
+    """What was stored with its answer needs no other one; what was never stored does."""
+    await history.append(line(1))
+    assert await conversations.was_answered(heard(1))
+    assert not await conversations.was_answered(heard(7))
+
+
+async def test_a_forgotten_conversation_forgets_its_turns(
+    history: SQLiteHistory, conversations: Conversations
+) -> None:
+    """A turn that is under way when its conversation is forgotten stores nothing; others do."""
+    await history.append(line(1))
+    async with (
+        turn_of(conversations, heard(5)) as turn,
+        turn_of(conversations, heard(6, conversation="milk")) as elsewhere,
+    ):
+        assert await conversations.forget("tea") == 2
+        await turn.commit([asked(5), answered(7, parent_id=5)])
+        await elsewhere.commit([asked(6, conversation="milk")])
+    assert await history.recent("tea", 10) == ()
+    assert await history.recent("milk", 10) == (asked(6, conversation="milk"),)
 
 
 DEFAULT = Choice("acore", "scripted/script")

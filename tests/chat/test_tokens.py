@@ -4,8 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acore_bot.chat.tokens import HIGHEST_RATE, LOWEST_RATE, TokenEstimator, raw_tokens, raw_total
-from acore_bot.messages import ChatMessage
+from acore_bot.chat.tokens import (
+    HIGHEST_RATE,
+    LOWEST_RATE,
+    TOKENS_PER_IMAGE,
+    TokenEstimator,
+    raw_message_tokens,
+    raw_tokens,
+    raw_total,
+)
+from acore_bot.messages import ChatMessage, Image
 
 MODEL = "scripted/script"
 PROMPT = (ChatMessage("system", "You are Acore."), ChatMessage("user", "How are you today?"))
@@ -24,6 +32,15 @@ def test_short_words_count_by_their_number() -> None:
 def test_an_empty_message_still_takes_its_marks() -> None:
     """Each message of a prompt costs something."""
     assert raw_total([ChatMessage("user", ""), ChatMessage("assistant", "")]) == 8
+
+
+def test_a_picture_counts_apart_from_the_words() -> None:
+    """Each picture of a message adds the same, whatever is said with it."""
+    images = (Image("image/png", b"1"), Image("image/jpeg", b"2" * 9_999))
+    shown, told = (ChatMessage("user", "Look!", shown) for shown in (images, ()))
+    assert raw_message_tokens(told) == raw_tokens("Look!")
+    assert raw_message_tokens(shown) == raw_tokens("Look!") + 2 * TOKENS_PER_IMAGE
+    assert raw_total([shown, told]) == raw_message_tokens(shown) + raw_message_tokens(told)
 
 
 @settings(max_examples=50, deadline=None)

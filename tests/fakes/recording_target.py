@@ -8,6 +8,9 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from acore_bot.errors import FileUnreadable
+from acore_bot.messages import Attachment
+
 
 class Typing(Struct, frozen=True):
     """Typing began, or ended."""
@@ -31,16 +34,32 @@ class Edited(Struct, frozen=True):
     final: bool
 
 
-Step: TypeAlias = Typing | Posted | Edited
+class Attached(Struct, frozen=True):
+    """A message with a file was posted."""
+
+    id: int
+    text: str
+    file_name: str
+    content: str
+
+
+Step: TypeAlias = Typing | Posted | Edited | Attached
 
 
 class RecordingTarget:
-    """Keeps `steps`. Clear a gate to hold every post or edit open, after it was recorded; set a
-    failure to have it raised instead of recorded."""
+    """Keeps `steps`, and in `asked` the id and finality of each edit that wanted to know when.
 
-    def __init__(self, *, first_id: int = 1_000) -> None:
+    Clear a gate to hold every post or edit open, after it was recorded, or every edit before it;
+    set a failure to have it raised instead of recorded. `files` are what attachments hold, by id.
+    """
+
+    def __init__(self, *, first_id: int = 1_000, max_length: int | None = None) -> None:
+        self.max_length = max_length
         self.steps: list[Step] = []
+        self.asked: list[tuple[int, bool]] = []
+        self.files: dict[int, bytes] = {}
         self.post_gate = _opened()
+        self.ready_gate = _opened()
         self.edit_gate = _opened()
         self.post_failure: Exception | None = None
         self.edit_failure: Exception | None = None
@@ -65,12 +84,31 @@ class RecordingTarget:
         await self.post_gate.wait()
         return message_id
 
+    async def ready(self, message_id: int, *, final: bool = False) -> None:
+        """Note who asks."""
+        self.asked.append((message_id, final))
+        self._changed.set()
+        await self.ready_gate.wait()
+
     async def edit(self, message_id: int, text: str, *, final: bool = False) -> None:
         """Record an edit."""
         if self.edit_failure:
             raise self.edit_failure
         self._record(Edited(message_id, text, final))
         await self.edit_gate.wait()
+
+    async def attach(self, text: str, file_name: str, content: str) -> int:
+        """Record a new message with a file and return the next id."""
+        message_id = next(self._ids)
+        self._record(Attached(message_id, text, file_name, content))
+        return message_id
+
+    async def fetch(self, attachment: Attachment) -> bytes:
+        """Return what a file holds, if there is one of that id."""
+        try:
+            return self.files[attachment.id]
+        except KeyError:
+            raise FileUnreadable(f"{attachment.name} is not there.") from None
 
     async def until(self, is_enough: Callable[[list[Step]], bool]) -> None:
         """Wait until the steps are enough."""

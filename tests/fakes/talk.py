@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from acore_bot.messages import Author, IncomingMessage, Message
+from acore_bot.messages import Attachment, Author, IncomingMessage, Message, Quote
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ADA = Author("17", "Ada")
@@ -19,7 +19,14 @@ def heard(
     conversation: str = "tea",
     reply_to: int | None = None,
     is_private: bool = True,
+    is_thread: bool = False,
+    is_late: bool = False,
     mentions_bot: bool = False,
+    replies_to_bot: bool = False,
+    addresses_others: bool = False,
+    author_is_bot: bool = False,
+    quotes: tuple[Quote, ...] = (),
+    attachments: tuple[Attachment, ...] = (),
 ) -> IncomingMessage:
     """Make a message as a front end hears it."""
     return IncomingMessage(
@@ -30,8 +37,21 @@ def heard(
         created_at=NOON + timedelta(seconds=id_),
         reply_to=reply_to,
         is_private=is_private,
+        is_thread=is_thread,
+        is_late=is_late,
         mentions_bot=mentions_bot,
+        replies_to_bot=replies_to_bot,
+        addresses_others=addresses_others,
+        author_is_bot=author_is_bot,
+        quotes=quotes,
+        attachments=attachments,
     )
+
+
+def a_file(id_: int = 1, name: str = "notes.txt") -> Attachment:
+    """Make a file that came with a message."""
+    url = f"https://files.invalid/{id_}"
+    return Attachment(id=id_, name=name, media_type="text/plain", size=10, url=url)
 
 
 def asked(

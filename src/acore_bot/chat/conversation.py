@@ -1,18 +1,20 @@
 """Whose turn it is, and what a turn continues from.
 
-Turns in one conversation may run side by side, but a person has one at a time. What was said is a
-tree that is mostly a line: a plain message continues from the newest messages, in order; a reply to
-an older message continues from that message, along its parents. A reply to an answer that is still
-being written waits for it.
+Turns in one conversation may run side by side, but a person has one at a time, in which rapid
+messages are answered together. What was said is a tree that is mostly a line: a plain message
+continues from the newest messages, in order; a reply to an older message continues from that
+message, along its parents. A reply to an answer that is still being written waits for it.
 """
 
 import asyncio
+import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from msgspec import Struct, structs
 
+from acore_bot.chat.gathering import NO_PATIENCE, Gatherings, Patience
 from acore_bot.contracts import History
 from acore_bot.messages import IncomingMessage, Message
 
@@ -27,17 +29,31 @@ class Context(Struct, frozen=True):
 
 
 class Turn:
-    """One message's turn: its context, and the way to open and commit its answer."""
+    """The turn of one message, or of several that are answered together: its context, and the way
+    to open and commit its answer."""
 
-    def __init__(self, history: History, context: Context, open_answers: "_OpenAnswers") -> None:
+    def __init__(
+        self,
+        history: History,
+        messages: tuple[IncomingMessage, ...],
+        context: Context,
+        open_answers: "_OpenAnswers",
+    ) -> None:
+        self.messages = messages
         self.context = context
         self._history = history
         self._open_answers = open_answers
         self._answer_ids: list[int] = []
         self._is_forgotten = False
 
+    @property
+    def conversation(self) -> str:
+        """Where it takes place."""
+        return self.messages[0].conversation
+
     def open_answer(self, answer_id: int) -> None:
-        """Note that an answer became visible: replies to it wait until the turn is over."""
+        """Note that an answer, or a further part of it, became visible: replies to it wait until
+        the turn is over."""
         self._open_answers.open(answer_id)
         self._answer_ids.append(answer_id)
 
@@ -59,7 +75,8 @@ class Turn:
 
 class Conversations:
     """Gives out turns. `history_messages` is how much of the past a turn may need at most;
-    `on_forget` is called when a conversation is forgotten."""
+    `on_forget` is called when a conversation is forgotten; `patience` is how long a message waits
+    for its author's next one."""
 
     def __init__(
         self,
@@ -67,9 +84,13 @@ class Conversations:
         *,
         history_messages: int,
         on_forget: Callable[[], None] = lambda: None,
+        patience: Patience = NO_PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._history = history
         self._on_forget = on_forget
+        self._gatherings = Gatherings(patience, clock=clock, sleep=sleep)
         # One more than is ever sent, so that the prompt's builder sees that there is more.
         self._limit = history_messages + 1
         self._people = _KeyedLocks()
@@ -87,33 +108,63 @@ class Conversations:
             self._on_forget()
             return await self._history.clear(conversation)
 
+    async def has_spoken(self, conversation: str) -> bool:
+        """Tell whether the bot has answered in a conversation lately. Raises `HistoryError`."""
+        recent = await self._history.recent(conversation, self._limit)
+        return any(said.role == "assistant" for said in recent)
+
+    def is_gathering(self, message: IncomingMessage) -> bool:
+        """Tell whether its author is just saying something that it would be answered with."""
+        return self._gatherings.is_open_to(message)
+
+    async def was_answered(self, message: IncomingMessage) -> bool:
+        """Tell whether a message had its turn before. Raises `HistoryError`."""
+        return bool(await self._history.chain(message.id, 1))
+
     @asynccontextmanager
-    async def take_turn(self, message: IncomingMessage) -> AsyncIterator[Turn]:
-        """Wait for the person's turn and for what is replied to. Raises `HistoryError`."""
-        async with self._people.hold((message.conversation, message.author.id)):
+    async def take_turn(self, message: IncomingMessage) -> AsyncIterator[Turn | None]:
+        """Wait for the person's turn and for what is replied to. None if a later message of the
+        same person takes this one along. Raises `HistoryError`."""
+        with self._gatherings.join(message) as gathering:
+            await self._gatherings.settle(gathering, message)
+            while await gathering.awaits(message):
+                async with self._people.hold((message.conversation, message.author.id)):
+                    await self._wait_for_replied(gathering.messages)
+                    # Until now another message may have come, or this one been withdrawn alone.
+                    if messages := self._gatherings.take(gathering, message):
+                        async with self._open_turn(messages) as turn:
+                            yield turn
+                        return
+            yield None
+
+    async def _wait_for_replied(self, messages: Sequence[IncomingMessage]) -> None:
+        for message in messages:
             if message.reply_to is not None:
                 await self._open_answers.wait(message.reply_to)
-            # Whoever forgets the conversation finds each turn that knows of its past.
-            async with self._past.hold((message.conversation, "")):
-                turn = Turn(self._history, await self._load(message), self._open_answers)
-                self._open_turns[turn] = message.conversation
-            try:
-                yield turn
-            finally:
-                del self._open_turns[turn]
-                turn.close()
+
+    @asynccontextmanager
+    async def _open_turn(self, messages: tuple[IncomingMessage, ...]) -> AsyncIterator[Turn]:
+        first = messages[0]
+        # Whoever forgets the conversation finds each turn that knows of its past.
+        async with self._past.hold((first.conversation, "")):
+            turn = Turn(self._history, messages, await self._load(first), self._open_answers)
+            self._open_turns[turn] = first.conversation
+        try:
+            yield turn
+        finally:
+            del self._open_turns[turn]
+            turn.close()
 
     async def _load(self, message: IncomingMessage) -> Context:
         recent = await self._history.recent(message.conversation, self._limit)
-        is_older = (
-            message.reply_to is not None and recent[-1:] and recent[-1].id != message.reply_to
-        )
-        if is_older and message.reply_to is not None:
-            chain = await self._history.chain(message.reply_to, self._limit)
-            # An id from elsewhere must not carry another conversation's words into this one.
-            if chain and all(said.conversation == message.conversation for said in chain):
-                return Context(chain, is_branch=True)
-        return Context(recent)
+        if message.reply_to is None or not recent or recent[-1].id == message.reply_to:
+            return Context(recent)
+        chain = await self._history.chain(message.reply_to, self._limit)
+        # An id from elsewhere must not carry another conversation's words into this one.
+        if not chain or any(said.conversation != message.conversation for said in chain):
+            return Context(recent)
+        # A part of the newest answer stands for all of it.
+        return Context(recent) if chain[-1] == recent[-1] else Context(chain, is_branch=True)
 
 
 class Choice(Struct, frozen=True):

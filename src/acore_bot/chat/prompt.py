@@ -14,20 +14,20 @@ go through that message begin there too, others do not. If it is forgotten, only
 
 import math
 import re
-import unicodedata
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import dropwhile, groupby
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from acore_bot.chat.tokens import TokenEstimator, raw_tokens, raw_total
+from acore_bot.chat.names import speaker_name
+from acore_bot.chat.tokens import TokenEstimator, raw_message_tokens, raw_total
 from acore_bot.errors import TooLong
 from acore_bot.messages import (
-    Author,
     ChatMessage,
     ChatRequest,
+    Image,
     IncomingMessage,
     Message,
     ModelInfo,
@@ -36,13 +36,6 @@ from acore_bot.messages import (
 
 Labels: TypeAlias = Literal["auto", "always", "never"]
 
-MAX_NAME_CHARACTERS = 32
-MAX_MARKS = 2  # accents and vowel signs on one letter, as living scripts use them
-# The marks of a label, and what Unicode counts among letters and marks though nobody sees it:
-# fillers, the grapheme joiner and the variation selectors.
-FORBIDDEN_IN_NAMES = frozenset("[]<>:|#\u115f\u1160\u2800\u3164\uffa0\u034f") | {
-    chr(code) for code in (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
-}
 LINE_END = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 MAX_REMEMBERED_STARTS = 10_000
 # An estimate may be a little low; a refusal costs a round trip.
@@ -75,7 +68,7 @@ class Question(Struct, frozen=True, kw_only=True):
     """A new message and all that decides what the model sees with it. `said` is what it continues,
     oldest first; `is_branch` says that this is not the conversation's plain line; `is_stateless`
     that the answer depends on no conversation, so that whoever asks the same may share it; `system`
-    is the persona."""
+    is the persona; `images` are what the model may look at, by the message that brought them."""
 
     message: IncomingMessage
     model: str
@@ -84,6 +77,7 @@ class Question(Struct, frozen=True, kw_only=True):
     is_branch: bool = False
     is_stateless: bool = False
     temperature: float | None = None
+    images: Mapping[int, tuple[Image, ...]] = {}
 
 
 class Prompt(Struct, frozen=True, kw_only=True):
@@ -122,19 +116,22 @@ class PromptBuilder:
 
     def learn_from_usage(self, request: ChatRequest, usage: Usage) -> None:
         """Correct the estimate by what the server counted."""
-        self._estimator.observe(request.model, request.messages, usage.prompt_tokens)
+        # What a picture takes says nothing about words.
+        if not _has_images(request):
+            self._estimator.observe(request.model, request.messages, usage.prompt_tokens)
 
     def learn_from_refusal(self, prompt: Prompt, refusal: TooLong) -> None:
         """Take the server's own figures, so that the next prompt fits."""
         request = prompt.request
+        prompt_tokens = None if _has_images(request) else refusal.prompt_tokens
         self._estimator.refused(
-            request.model, request.messages, refusal.prompt_tokens, refusal.context_tokens
+            request.model, request.messages, prompt_tokens, refusal.context_tokens
         )
 
     def _fitted(self, question: Question, info: ModelInfo, at_most: float = math.inf) -> Prompt:
         labelled = self._are_labelled(question.message)
         head = ChatMessage("system", _head(question.system, labelled=labelled))
-        last = ChatMessage("user", _spoken(question.message, labelled=labelled))
+        last = _rendered(question.message, question, labelled=labelled)
         window = self._window(question.model, info)
         max_tokens = min(self._options.max_tokens, window // 2)
         rate = self._estimator.rate(question.model)
@@ -146,7 +143,7 @@ class PromptBuilder:
         places = [(place, window) for place in _places(question)]
         start = self._start(places)
         kept = self._kept(question, room, places, labelled=labelled)
-        said = (ChatMessage(m.role, _rendered(m, labelled=labelled)) for m in kept)
+        said = (_rendered(message, question, labelled=labelled) for message in kept)
         request = ChatRequest(
             model=question.model,
             messages=(head, *_merged((*said, last))),
@@ -176,7 +173,8 @@ class PromptBuilder:
     ) -> Sequence[Message]:
         start = self._start(places)
         said = [message for message in question.said if message.id >= start]
-        costs = [raw_tokens(_rendered(message, labelled=labelled)) for message in said]
+        shown = (_rendered(message, question, labelled=labelled) for message in said)
+        costs = [raw_message_tokens(message) for message in shown]
         most = self._options.history_messages
         if sum(costs) <= room and len(said) <= most:
             return _from_first_word(said)
@@ -192,6 +190,10 @@ class PromptBuilder:
         self._starts.move_to_end(place)
         if len(self._starts) > MAX_REMEMBERED_STARTS:
             self._starts.popitem(last=False)
+
+
+def _has_images(request: ChatRequest) -> bool:
+    return any(message.images for message in request.messages)
 
 
 def _scope(question: Question) -> str:
@@ -238,8 +240,13 @@ def _head(system: str, *, labelled: bool) -> str:
     return f"{system}\n\n{LABELS_EXPLAINED}" if labelled else system
 
 
-def _rendered(message: Message, *, labelled: bool) -> str:
-    return _spoken(message, labelled=labelled) if message.role == "user" else message.text
+def _rendered(
+    message: Message | IncomingMessage, question: Question, *, labelled: bool
+) -> ChatMessage:
+    if isinstance(message, Message) and message.role != "user":
+        return ChatMessage(message.role, message.text)
+    images = question.images.get(message.id, ())
+    return ChatMessage("user", _spoken(message, labelled=labelled), images)
 
 
 def _spoken(message: Message | IncomingMessage, *, labelled: bool) -> str:
@@ -251,24 +258,9 @@ def _spoken(message: Message | IncomingMessage, *, labelled: bool) -> str:
     return f"[{time} {speaker_name(message.author)}] {text}"
 
 
-def speaker_name(author: Author) -> str:
-    """Make a display name that cannot pass for anything else: one line, no brackets, no invisible
-    or direction-changing characters, no towers of accents, at most 32 characters."""
-    visible = "".join(_visible(unicodedata.normalize("NFKC", author.name)))
-    return " ".join(visible.split())[:MAX_NAME_CHARACTERS].strip() or "someone"
-
-
-def _visible(name: str) -> Iterable[str]:
-    room_for_marks = 0
-    for character in name:
-        kind = unicodedata.category(character)[0]
-        # A mark stands on a letter; alone it would stand on whatever comes before the name.
-        room_for_marks = MAX_MARKS if kind == "L" else room_for_marks - 1 if kind == "M" else 0
-        if kind != "C" and room_for_marks >= 0 and character not in FORBIDDEN_IN_NAMES:
-            yield character
-
-
 def _merged(messages: Iterable[ChatMessage]) -> Iterable[ChatMessage]:
     # Some chat templates insist that user and assistant alternate.
     for role, group in groupby(messages, key=lambda message: message.role):
-        yield ChatMessage(role, "\n\n".join(message.text for message in group))
+        together = [*group]
+        images = tuple(image for message in together for image in message.images)
+        yield ChatMessage(role, "\n\n".join(message.text for message in together), images)

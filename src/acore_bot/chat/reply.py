@@ -1,27 +1,66 @@
-"""An answer that becomes visible while it grows.
+"""An answer that becomes visible while it grows, as one message or as many as it needs.
 
 Only the newest text that should be visible is kept; a writer of its own puts it where it belongs
 whenever it may. So a slow place costs no memory and holds nobody up, and pacing is the place's own
-matter: its `edit` returns when the next one is allowed.
+matter: its `ready` returns when the next edit is allowed.
+
+A part that is full is edited for the last time, and the next one is posted below it. The newest
+message ends in a cursor until the answer is complete, so that half an answer, left behind by a
+crash, can be told from a whole one.
 """
 
 import asyncio
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
+from acore_bot.chat.markdown import Pages, Part
 from acore_bot.contracts import ReplyTarget
+
+CURSOR = " ▌"
+MAX_PARTS = 10
+FILE_NAME = "answer.md"
+ALL_IN_FILE = "The answer is long; all of it is in the file."
+
+
+class _View(NamedTuple):
+    """What the newest message should show. `part` is set if that is a part which is full, `is_last`
+    if the answer ends here, `is_file` if that is in a file, and `is_held` if nothing more is to be
+    shown before that."""
+
+    text: str
+    part: Part | None = None
+    is_last: bool = False
+    is_file: bool = False
+    is_held: bool = False
+
+    @property
+    def is_final(self) -> bool:
+        """True if no edit of the message follows."""
+        return self.is_last or self.part is not None
 
 
 class Reply:
-    """Shows one growing answer. `on_post` learns its id as soon as it is visible."""
+    """Shows one growing answer. `on_post`, which may be set later, learns the id of each message as
+    soon as it is visible.
 
-    def __init__(self, target: ReplyTarget, on_post: Callable[[int], None]) -> None:
+    Where messages have no greatest length, the text is shown as it is, in one.
+    """
+
+    def __init__(
+        self, target: ReplyTarget, on_post: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self.on_post = on_post
         self._target = target
-        self._on_post = on_post
+        self._placeholder = ""
         self._newest = ""
         self._is_final = False
         self._changed = asyncio.Event()
+        self._ids: list[int] = []
+        self._message_id: int | None = None  # of the message that grows
+        self._shown = ""  # in it
+        self._said = ""  # in the parts that are full
+        self._pages = None if target.max_length is None else Pages(target.max_length)
 
     async def __aenter__(self) -> Self:
         self._writer = asyncio.create_task(self._write())
@@ -38,33 +77,108 @@ class Reply:
         if not self._writer.cancelled():
             self._writer.exception()  # `show` or `finish` raised it, or a worse one is under way
 
+    def wait(self, text: str) -> None:
+        """Let this be visible until there is text of the answer. Raises what the place raised."""
+        self._placeholder = text
+        self._tell_writer()
+
     def show(self, text: str) -> None:
         """Let this be the visible text as soon as it may. Raises what the place raised."""
+        self._newest = text
+        self._tell_writer()
+
+    def _tell_writer(self) -> None:
         if self._writer.done():
             self._writer.result()
-        if text and not text.isspace():
-            self._newest = text
-            self._changed.set()
+        self._changed.set()
 
-    async def finish(self, text: str) -> int:
-        """Show the final text and return the message's id. Raises what the place raised."""
+    async def finish(self, text: str) -> tuple[int, ...]:
+        """Show the final text and return the ids of its messages, in order. If it does not continue
+        what was shown, it replaces the newest message. Raises what the place raised."""
         self._newest = text
         self._is_final = True
         self._changed.set()
         return await self._writer
 
-    async def _write(self) -> int:
+    async def _write(self) -> tuple[int, ...]:
         async with self._target.typing():
-            await self._changed.wait()
+            while not self._look().text and not self._is_final:
+                await self._next_change()
+        while not await self._advance():
+            pass
+        return tuple(self._ids)
+
+    async def _advance(self) -> bool:
+        """Show what is new and go on to the next message, or wait. True if all is shown."""
+        view = self._look()
+        # Without a cursor, only being final tells a whole answer from half of it.
+        is_news = view.text != self._shown or (view.is_last and self._pages is None)
+        if view.text and is_news:
+            view = await self._put(view)
+        if view.is_last:
+            return True
+        if view.part:
+            self._turn(view.part)
+        elif view.is_held:
+            async with self._target.typing():
+                while not self._is_final:
+                    await self._next_change()
+        else:
+            await self._next_change()
+        return False
+
+    async def _next_change(self) -> None:
+        await self._changed.wait()
         self._changed.clear()
-        is_final, shown = self._is_final, self._newest
-        message_id = await self._target.post(shown, final=is_final)
-        self._on_post(message_id)
-        while not is_final:
-            await self._changed.wait()
-            self._changed.clear()
-            is_final = self._is_final
-            if is_final or self._newest != shown:
-                shown = self._newest
-                await self._target.edit(message_id, shown, final=is_final)
-        return message_id
+
+    def _look(self) -> _View:
+        if self._pages is None:
+            is_blank = not self._newest or self._newest.isspace()
+            return _View(self._placeholder if is_blank else self._newest, is_last=self._is_final)
+        text = self._newest.strip()
+        if not text:
+            return self._look_at_placeholder()
+        if not text.startswith(self._said):
+            self._pages, self._said = Pages(self._pages.limit), ""
+        part = self._pages.cut(text, is_final=self._is_final)
+        if part and self._is_final and self._number == MAX_PARTS:
+            return _View(ALL_IN_FILE, is_last=True, is_file=True)
+        if part and (self._is_final or self._number < MAX_PARTS - 1):
+            return _View(part.shown, part)
+        if self._is_final:
+            return _View(self._pages.rest(text), is_last=True)
+        # The last message before the file keeps its cursor: nothing else says that more will come.
+        return _View(self._pages.preview(text, CURSOR), is_held=part is not None)
+
+    def _look_at_placeholder(self) -> _View:
+        text = "" if self._is_final or not self._placeholder else self._placeholder + CURSOR
+        return _View(text, is_last=self._is_final)
+
+    @property
+    def _number(self) -> int:
+        """Which message grows now, or will be posted next, from 1 on."""
+        return len(self._ids) + (self._message_id is None)
+
+    async def _put(self, view: _View) -> _View:
+        """Make a view visible, or a newer one if it has to wait; return which it was."""
+        if view.is_file:
+            self._learn(await self._target.attach(view.text, FILE_NAME, self._newest))
+        elif self._message_id is None:
+            self._learn(await self._target.post(view.text, final=view.is_final))
+        else:
+            await self._target.ready(self._message_id, final=view.is_final)
+            view = self._look()
+            await self._target.edit(self._message_id, view.text, final=view.is_final)
+        self._shown = view.text
+        return view
+
+    def _learn(self, message_id: int) -> None:
+        self._message_id = message_id
+        self._ids.append(message_id)
+        self.on_post(message_id)
+
+    def _turn(self, part: Part) -> None:
+        assert self._pages
+        self._pages.turn(part)
+        self._said += part.text
+        self._message_id, self._shown = None, ""

@@ -15,6 +15,7 @@ from acore_bot.messages import ChatMessage
 CHARACTERS_PER_TOKEN = 3.5
 TOKENS_PER_WORD = 1.35
 TOKENS_PER_MESSAGE = 4
+TOKENS_PER_IMAGE = 1500  # an upper side: models cut a picture of 1,568 pixels into about as many
 WEIGHT_OF_NEWEST = 0.25
 LOWEST_RATE = 0.25
 HIGHEST_RATE = 4 * CHARACTERS_PER_TOKEN  # each byte of a four-byte character a token of its own
@@ -31,7 +32,12 @@ def raw_tokens(text: str) -> float:
 
 def raw_total(messages: Iterable[ChatMessage]) -> float:
     """Estimate the tokens of a whole prompt, uncorrected."""
-    return sum(raw_tokens(message.text) for message in messages)
+    return sum(raw_message_tokens(message) for message in messages)
+
+
+def raw_message_tokens(message: ChatMessage) -> float:
+    """Estimate the tokens of one message with its pictures, uncorrected."""
+    return raw_tokens(message.text) + TOKENS_PER_IMAGE * len(message.images)
 
 
 class _Learned(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
     attention      should I answer?
     conversation   take the turn, load what was said
+    material       read what the message brought along
     prompt         build the request
     (the model)    stream it
     reply          show it as it grows
@@ -14,7 +15,8 @@ This room stands above its neighbours, and they do not know each other.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -23,11 +25,15 @@ from msgspec import structs
 from acore_bot.chat import attention
 from acore_bot.chat.alarm import Alarm
 from acore_bot.chat.answer import Answer, place_in_line
+from acore_bot.chat.attention import DEFAULT_RULES, Rules
 from acore_bot.chat.commands import Commands
-from acore_bot.chat.conversation import Choices, Context, Conversations, Turn
+from acore_bot.chat.conversation import Choices, Conversations, Turn
+from acore_bot.chat.loops import LoopGuard
+from acore_bot.chat.material import MaterialReader
 from acore_bot.chat.persona import Persona, PersonaLibrary
 from acore_bot.chat.prompt import Prompt, PromptBuilder, Question
 from acore_bot.chat.reply import Reply
+from acore_bot.chat.sights import Sights
 from acore_bot.contracts import ChatModel, ReplyTarget
 from acore_bot.errors import AcoreError, HistoryError, ModelError, TargetGone, TooLong, Unexpected
 from acore_bot.messages import (
@@ -40,7 +46,6 @@ from acore_bot.messages import (
     Message,
     ModelInfo,
     Waiting,
-    well_formed,
 )
 from acore_bot.telemetry import events
 
@@ -60,6 +65,10 @@ class TurnTaker:
     prompts: PromptBuilder
     commands: Commands
     choices: Choices
+    rules: Rules = DEFAULT_RULES
+    materials: MaterialReader = field(default_factory=MaterialReader)
+    sights: Sights = field(default_factory=Sights)
+    loops: LoopGuard = field(default_factory=LoopGuard)
     store_alarm: Alarm = field(default_factory=Alarm)
     emit: events.Emit = events.ignore
     clock: Callable[[], float] = time.monotonic
@@ -72,7 +81,7 @@ class TurnTaker:
         try:
             if isinstance(incoming, IncomingCommand):
                 await target.post(await self.commands.run(incoming), final=True)
-            elif attention.decide(incoming).answers:
+            elif await self._answers(incoming):
                 await self._take_turn(incoming, target)
         except TargetGone:
             raise
@@ -83,56 +92,95 @@ class TurnTaker:
             log.exception("a message could not be answered")
             await target.post(str(Unexpected()), final=True)
 
+    async def _answers(self, message: IncomingMessage) -> bool:
+        has_spoken = attention.may_belong(message, self.rules) and (
+            await self.conversations.has_spoken(message.conversation)
+        )
+        decision = attention.decide(
+            message,
+            self.rules,
+            has_spoken_here=has_spoken,
+            is_going_on=self.conversations.is_gathering(message),
+        )
+        self.loops.hear(message)
+        if not decision.answers or not self.loops.allows(message):
+            return False
+        return not (message.is_late and await self.conversations.was_answered(message))
+
     async def _take_turn(self, message: IncomingMessage, target: ReplyTarget) -> None:
-        async with self.conversations.take_turn(message) as turn:
-            choice = self.choices.of(message.conversation)
-            persona = self.personas.load(choice.persona)
-            question = _question(message, turn.context, persona, choice.model)
-            async with Reply(target, turn.open_answer) as reply:
-                answer = await self._ask(question, reply)
+        # Typing is shown from the start, also while the turn is waited for.
+        async with Reply(target) as reply, self.conversations.take_turn(message) as turn:
+            if turn is not None:
+                reply.on_post = turn.open_answer
+                await self._answer(turn, reply, target)
 
-                async def settle() -> None:
-                    answer_id = await reply.finish(answer.final_text)
-                    if answer.text.strip():
-                        said = self._said(question, answer, answer_id, persona)
-                        await self._commit(turn, said, target)
-                    self.emit(_what_happened(answer, self.clock()))
+    async def _answer(self, turn: Turn, reply: Reply, target: ReplyTarget) -> None:
+        choice = self.choices.of(turn.conversation)
+        persona = self.personas.load(choice.persona)
+        answer = Answer(model=choice.model, asked_at=self.clock())
+        asked: list[Message] = []
+        with _noting_faults(answer):
+            info = await self.model.describe(choice.model)
+            question = await self._read(turn, choice.model, persona, info, answer, target)
+            asked += _asked(question, turn)
+            await self._ask(question, info, answer, reply)
 
-                await _seen_through(settle())
+        async def settle() -> None:
+            answer_ids = await reply.finish(answer.final_text)
+            if answer.text.strip():
+                said = (*asked, self._answered(asked[-1], answer, answer_ids, persona))
+                await self._commit(turn, said, target)
+            self.emit(_what_happened(answer, self.clock()))
+
+        await _seen_through(settle())
         if answer.is_stopped:
             raise asyncio.CancelledError
 
-    async def _ask(self, question: Question, reply: Reply) -> Answer:
-        """Stream an answer into the reply. A fault, or being stopped, is noted in the answer: what
-        was said before is kept."""
-        answer = Answer(model=question.model, asked_at=self.clock())
+    async def _read(
+        self,
+        turn: Turn,
+        model: str,
+        persona: Persona,
+        info: ModelInfo,
+        answer: Answer,
+        target: ReplyTarget,
+    ) -> Question:
+        """Read what is asked with all that came with it; of several messages the last is the
+        question, and the others are what was said before it."""
+        sees = "vision" in info.abilities
+        known = frozenset(id_ for said in turn.context.said for id_ in (said.id, *said.part_ids))
+        heard: list[IncomingMessage] = []
+        for message in turn.messages:
+            material = await self.materials.read(message, target, sees=sees, known=known)
+            self.sights.remember(message.id, material.images)
+            answer.remarks += material.remarks
+            heard.append(structs.replace(message, text=material.text))
+        said = (*turn.context.said, *_chained(heard[:-1], turn.context.said))
+        ids = (*(message.id for message in said), heard[-1].id)
+        return Question(
+            message=heard[-1],
+            model=model,
+            system=persona.text,
+            temperature=persona.temperature,
+            said=said,
+            is_branch=turn.context.is_branch,
+            images=self.sights.of(ids) if sees else {},
+        )
+
+    async def _ask(self, question: Question, info: ModelInfo, answer: Answer, reply: Reply) -> None:
+        """Stream an answer into the reply; once more, with less, if the prompt was too long."""
+        prompt = self._build(question, info)
         try:
-            info = await self.model.describe(question.model)
-            prompt = self._build(question, info)
-            try:
-                await self._stream(prompt.request, answer, reply)
-            except TooLong as refusal:
-                if answer.text:
-                    raise
-                if f"{refusal.provider}/{refusal.model}" == question.model:
-                    self.prompts.learn_from_refusal(prompt, refusal)
-                else:  # a smaller model would answer instead
-                    info = ModelInfo(context_tokens=refusal.context_tokens)
-                harder = self._build(question, info, harder_than=prompt)
-                await self._stream(harder.request, answer, reply)
-        except asyncio.CancelledError:
-            answer.is_stopped = True
-        except TargetGone:
-            raise
-        except AcoreError as error:
-            answer.fault = error
-            detail = error.detail if isinstance(error, ModelError) else ""
-            log.warning("%s failed: %s %s", question.model, error, detail)
-        except Exception:
-            # Whatever it is, what was said before it is kept and the person is told.
-            log.exception("%s failed", question.model)
-            answer.fault = Unexpected()
-        return answer
+            await self._stream(prompt.request, answer, reply)
+        except TooLong as refusal:
+            if answer.text:
+                raise
+            if f"{refusal.provider}/{refusal.model}" == question.model:
+                self.prompts.learn_from_refusal(prompt, refusal)
+            else:  # a smaller model would answer instead
+                info = ModelInfo(context_tokens=refusal.context_tokens)
+            harder = self._build(question, info, harder_than=prompt)
+            await self._stream(harder.request, answer, reply)
 
     def _build(
         self, question: Question, info: ModelInfo, harder_than: Prompt | None = None
@@ -151,40 +199,30 @@ class TurnTaker:
                         answer.grow(piece, self.clock())
                         reply.show(answer.text)
                     case Waiting():
-                        reply.show(place_in_line(piece))
+                        reply.wait(place_in_line(piece))
                     case End():
                         answer.end = piece
         # Another model counts in other tokens.
         if answer.end and answer.end.usage and not answer.end.fell_back_from:
             self.prompts.learn_from_usage(request, answer.end.usage)
 
-    def _said(
-        self, question: Question, answer: Answer, answer_id: int, persona: Persona
-    ) -> tuple[Message, Message]:
-        message = question.message
-        asked = Message(
-            id=message.id,
-            conversation=message.conversation,
-            role="user",
-            author=message.author,
-            text=message.text,
-            created_at=message.created_at,
-            parent_id=question.said[-1].id if question.said else None,
-        )
-        answered = Message(
-            id=answer_id,
-            conversation=message.conversation,
+    def _answered(
+        self, asked: Message, answer: Answer, answer_ids: Sequence[int], persona: Persona
+    ) -> Message:
+        return Message(
+            id=answer_ids[0],
+            conversation=asked.conversation,
             role="assistant",
             author=Author(BOT_ID, persona.name),
             text=answer.text.strip(),
             created_at=self.now(),
-            parent_id=message.id,
+            parent_id=asked.id,
             finish_reason=answer.finish_reason,
             model=answer.answered_by,
+            part_ids=tuple(answer_ids[1:]),
         )
-        return asked, answered
 
-    async def _commit(self, turn: Turn, said: tuple[Message, Message], target: ReplyTarget) -> None:
+    async def _commit(self, turn: Turn, said: Sequence[Message], target: ReplyTarget) -> None:
         """Store what was said. If that fails, say so once: the answer itself was seen already."""
         try:
             await turn.commit(said)
@@ -197,15 +235,48 @@ class TurnTaker:
             self.store_alarm.end()
 
 
-def _question(message: IncomingMessage, context: Context, persona: Persona, model: str) -> Question:
-    return Question(
-        message=structs.replace(message, text=well_formed(message.text)),
-        model=model,
-        system=persona.text,
-        temperature=persona.temperature,
-        said=context.said,
-        is_branch=context.is_branch,
-    )
+def _asked(question: Question, turn: Turn) -> tuple[Message, ...]:
+    """What this turn adds to what was said, before its answer."""
+    before = question.said[len(turn.context.said) :]
+    return (*before, *_chained([question.message], question.said))
+
+
+def _chained(heard: Sequence[IncomingMessage], said: Sequence[Message]) -> list[Message]:
+    """Make messages that can be stored, each continuing the one before it."""
+    chain = list(said[-1:])
+    for message in heard:
+        parent_id = chain[-1].id if chain else None
+        chain.append(
+            Message(
+                id=message.id,
+                conversation=message.conversation,
+                role="user",
+                author=message.author,
+                text=message.text,
+                created_at=message.created_at,
+                parent_id=parent_id,
+            )
+        )
+    return chain[len(said[-1:]) :]
+
+
+@contextmanager
+def _noting_faults(answer: Answer) -> Iterator[None]:
+    """Note in the answer what went wrong, or that it was stopped: what was said before is kept."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        answer.is_stopped = True
+    except TargetGone:
+        raise
+    except AcoreError as error:
+        answer.fault = error
+        detail = error.detail if isinstance(error, ModelError) else ""
+        log.warning("%s failed: %s %s", answer.model, error, detail)
+    except Exception:
+        # Whatever it is, what was said before it is kept and the person is told.
+        log.exception("%s failed", answer.model)
+        answer.fault = Unexpected()
 
 
 async def _seen_through(work: Coroutine[None, None, None]) -> None:

@@ -12,8 +12,16 @@ from typing import TextIO
 import pytest
 
 from acore_bot.contracts import ReplyTarget
+from acore_bot.errors import FileUnreadable
 from acore_bot.frontends.terminal import Terminal
-from acore_bot.messages import Author, IncomingCommand, IncomingMessage, SnowflakeSequence
+from acore_bot.frontends.terminal.piped import PipedReply, Writer
+from acore_bot.messages import (
+    Attachment,
+    Author,
+    IncomingCommand,
+    IncomingMessage,
+    SnowflakeSequence,
+)
 
 ME = Author("1", "me")
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -269,3 +277,29 @@ async def test_half_a_surrogate_pair_does_not_end_it(pipes: Pipes) -> None:
     pipes.end_input()
     await make_terminal(pipes.stdin, pipes.stdout).run(answer)
     assert await pipes.read() == "a?b\n"
+
+
+async def test_a_pipe_takes_what_other_places_put_into_a_file() -> None:
+    """The text and the file's content are written, and waiting for the next edit takes no time."""
+    stdout = io.StringIO()
+    reply = PipedReply(SnowflakeSequence(NOW.timestamp), Writer(stdout))
+    assert reply.max_length is None
+    message_id = await reply.post("one")
+    await reply.ready(message_id)
+    await reply.edit(message_id, "one!", final=True)
+    assert await reply.attach("All of it:", "answer.md", "two") > message_id
+    assert stdout.getvalue() == "one!\nAll of it:\n\ntwo\n"
+
+
+async def test_nothing_can_be_fetched_from_a_pipe() -> None:
+    """A line comes without files."""
+    reply = PipedReply(SnowflakeSequence(NOW.timestamp), Writer(io.StringIO()))
+    with pytest.raises(FileUnreadable, match=r"a\.txt"):
+        await reply.fetch(
+            Attachment(id=1, name="a.txt", media_type="text/plain", size=1, url="file:a.txt")
+        )
+
+
+async def test_a_terminal_finds_nothing_wrong_with_itself() -> None:
+    """It needs its streams only, and has them."""
+    assert await make_terminal(io.StringIO(), io.StringIO()).examine() == ()

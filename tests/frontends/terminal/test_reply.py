@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 from tests.fakes.virtual_terminal import VirtualTerminal
 
+from acore_bot.errors import FileUnreadable
 from acore_bot.frontends.terminal.rendering import RenderedMarkdown
 from acore_bot.frontends.terminal.reply import GrowingAnswer, InteractiveReply, Pace
 from acore_bot.frontends.terminal.screen import Screen
-from acore_bot.messages import SnowflakeSequence, printable
+from acore_bot.messages import Attachment, SnowflakeSequence, printable
 
 LONG_CODE = (
     "Code:\n\n```python\n" + "".join(f"x{i} = {i}\n" for i in range(40)) + "```\n\nSo.\n\nDone."
@@ -225,26 +226,50 @@ def make_reply(
 
 
 @pytest.mark.parametrize(("drawing_seconds", "rest"), [(0.001, 0.05), (0.25, 2.5)])
-async def test_an_edit_rests_ten_times_as_long_as_it_drew(
+async def test_a_drawing_rests_ten_times_as_long_as_the_last_one_took(
     drawing_seconds: float, rest: float
 ) -> None:
     """Drawing takes a tenth of the time at most, and 50 ms pass between two edits at least."""
     fake_time = FakeTime(drawing_seconds)
     reply, _ = make_reply(fake_time)
     message_id = await reply.post("a")
+    await reply.ready(message_id)
     await reply.edit(message_id, "ab")
-    assert fake_time.slept == [pytest.approx(rest)]
+    assert fake_time.slept == []
+    await reply.ready(message_id)
+    assert len(fake_time.slept) == 1
+    assert rest - drawing_seconds <= fake_time.slept[0] <= rest
 
 
-async def test_a_final_edit_returns_at_once() -> None:
-    """Nothing follows a final edit, so nobody waits after it."""
+async def test_a_final_edit_does_not_rest() -> None:
+    """Nothing follows a final edit, so nobody waits before it."""
     fake_time = FakeTime()
     reply, terminal = make_reply(fake_time)
     message_id = await reply.post("a")
+    await reply.edit(message_id, "a whole")
+    await reply.ready(message_id, final=True)
     await reply.edit(message_id, "a whole answer", final=True)
     assert fake_time.slept == []
     assert terminal.lines == ["", "a whole answer"]
     assert terminal.is_blank_at_cursor
+
+
+async def test_a_file_is_shown_as_text() -> None:
+    """A terminal has room for what other places put into a file."""
+    reply, terminal = make_reply(FakeTime())
+    await reply.post("one", final=True)
+    assert await reply.attach("All of it:", "answer.md", "**two**") > 0
+    assert terminal.lines == ["", "one", "", "All of it:", "", "two"]
+
+
+async def test_nothing_can_be_fetched() -> None:
+    """What is typed comes without files, and messages have no greatest length."""
+    reply, _ = make_reply(FakeTime())
+    assert reply.max_length is None
+    with pytest.raises(FileUnreadable, match=r"a\.txt"):
+        await reply.fetch(
+            Attachment(id=1, name="a.txt", media_type="text/plain", size=1, url="file:a.txt")
+        )
 
 
 async def test_a_spinner_turns_until_there_is_text() -> None:

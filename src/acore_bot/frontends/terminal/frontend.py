@@ -16,7 +16,7 @@ from acore_bot.frontends.terminal.lines import Speaker
 from acore_bot.frontends.terminal.piped import Piped
 from acore_bot.frontends.terminal.reply import Pace
 from acore_bot.frontends.terminal.signals import run_until_signal
-from acore_bot.messages import Author, SnowflakeSequence, printable
+from acore_bot.messages import Author, Finding, SnowflakeSequence, printable
 from acore_bot.telemetry.events import (
     Event,
     ModelLoaded,
@@ -86,6 +86,10 @@ class Terminal:
             await run_until_signal(signal.SIGTERM, manner.serve(handler))
         else:
             await manner.serve(handler)
+
+    async def examine(self) -> tuple[Finding, ...]:
+        """Find nothing: the streams are all it needs, and it has them."""
+        return ()
 
     def _choose_manner(self) -> Piped | Interactive:
         if isinstance(self._stdout, io.TextIOWrapper):

@@ -6,8 +6,9 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TextIO
 
 from acore_bot.contracts import Handler
+from acore_bot.errors import FileUnreadable
 from acore_bot.frontends.terminal.lines import Speaker, read_lines
-from acore_bot.messages import SnowflakeSequence, printable
+from acore_bot.messages import Attachment, SnowflakeSequence, printable
 
 
 class Piped:
@@ -75,6 +76,8 @@ class Writer:
 class PipedReply:
     """A reply target that shows a text once it is final."""
 
+    max_length = None
+
     def __init__(self, snowflakes: SnowflakeSequence, writer: Writer) -> None:
         self._snowflakes = snowflakes
         self._writer = writer
@@ -91,11 +94,22 @@ class PipedReply:
         await self.edit(message_id, text, final=final)
         return message_id
 
+    async def ready(self, message_id: int, *, final: bool = False) -> None:
+        """Return at once: nothing is shown before it is final."""
+
     async def edit(self, message_id: int, text: str, *, final: bool = False) -> None:
         """Take a message's newer text and write it if it is final."""
         self._unfinished[message_id] = text
         if final:
             self._writer.write(self._unfinished.pop(message_id))
+
+    async def attach(self, text: str, file_name: str, content: str) -> int:  # noqa: ARG002
+        """Write a new message with what the file would hold: a pipe has room for it."""
+        return await self.post(f"{text}\n\n{content}", final=True)
+
+    async def fetch(self, attachment: Attachment) -> bytes:
+        """Raise `FileUnreadable`: nothing is attached to a line."""
+        raise FileUnreadable(f"{attachment.name} cannot be fetched from a pipe.")
 
     def settle(self) -> None:
         """Write what was never made final, for no message may vanish in silence."""

@@ -6,6 +6,7 @@ long table, shows its last lines until it is complete, and then stays whole.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
@@ -14,9 +15,10 @@ from msgspec import Struct
 from rich.spinner import Spinner
 from rich.text import Text
 
+from acore_bot.errors import FileUnreadable
 from acore_bot.frontends.terminal.rendering import Piece, RenderedMarkdown, split
 from acore_bot.frontends.terminal.screen import Line, Screen
-from acore_bot.messages import SnowflakeSequence, printable
+from acore_bot.messages import Attachment, SnowflakeSequence, printable
 
 MIN_EDIT_INTERVAL_SECONDS = 0.05
 SPINNER_INTERVAL_SECONDS = 0.08
@@ -38,6 +40,8 @@ class InteractiveReply:
     `activity` says what goes on before there is text.
     """
 
+    max_length = None
+
     def __init__(
         self,
         snowflakes: SnowflakeSequence,
@@ -51,6 +55,7 @@ class InteractiveReply:
         self._activity = activity
         self._message_id: int | None = None
         self._is_waiting = False
+        self._rested_at = -math.inf  # when the next drawing is due, of a monotonic clock
         self._answer = GrowingAnswer(screen)
 
     @asynccontextmanager
@@ -82,18 +87,29 @@ class InteractiveReply:
         self._draw(text, final=final)
         return message_id
 
-    async def edit(self, message_id: int, text: str, *, final: bool = False) -> None:
-        """Show a message's newer text; return after a rest, at once if final.
+    async def ready(self, message_id: int, *, final: bool = False) -> None:  # noqa: ARG002
+        """Return after a rest from the last drawing, at once if final."""
+        rest_seconds = self._rested_at - self._pace.monotonic()
+        if not final and rest_seconds > 0:
+            await self._pace.sleep(rest_seconds)
 
-        One that is no longer the newest cannot be changed and is shown anew.
-        """
+    async def edit(self, message_id: int, text: str, *, final: bool = False) -> None:
+        """Show a message's newer text. One that is no longer the newest cannot be changed and is
+        shown anew."""
         if message_id != self._message_id:
             self._begin(message_id)
         began = self._pace.monotonic()
         self._draw(text, final=final)
-        if not final:
-            took = self._pace.monotonic() - began
-            await self._pace.sleep(max(MIN_EDIT_INTERVAL_SECONDS, REST_PER_WORK * took))
+        ended = self._pace.monotonic()
+        self._rested_at = ended + max(MIN_EDIT_INTERVAL_SECONDS, REST_PER_WORK * (ended - began))
+
+    async def attach(self, text: str, file_name: str, content: str) -> int:  # noqa: ARG002
+        """Show a new message with what the file would hold: a terminal has room for it."""
+        return await self.post(f"{text}\n\n{content}", final=True)
+
+    async def fetch(self, attachment: Attachment) -> bytes:
+        """Raise `FileUnreadable`: nothing is attached to what is typed."""
+        raise FileUnreadable(f"{attachment.name} cannot be fetched in a terminal.")
 
     def settle(self) -> None:
         """Leave everything that is shown as it is, below it an empty line."""
