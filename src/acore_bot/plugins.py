@@ -23,6 +23,7 @@ PROVIDERS = {
     "scripted": "acore_bot.providers.scripted:Scripted",
 }
 FRONTENDS = {
+    "discord": "acore_bot.frontends.discord:Discord",
     "terminal": "acore_bot.frontends.terminal:Terminal",
 }
 

@@ -10,13 +10,14 @@ import pytest
 from typer.testing import Result
 
 HEAVY = {
-    "aiohttp", "asyncio", "markdown_it", "prompt_toolkit", "pydantic", "rich", "sqlite3",
-    "xllamacpp",
+    "PIL", "aiohttp", "asyncio", "discord", "markdown_it", "prompt_toolkit", "pydantic", "pypdf",
+    "rich", "sqlite3", "xllamacpp",
 }  # fmt: skip
 COMMANDS = [
     (),
     ("chat",),
     ("ask",),
+    ("run",),
     ("doctor",),
     ("history",),
     ("history", "list"),

@@ -1,9 +1,11 @@
 """Everything that the main job needs, looked at one by one."""
 
+from acore_bot.app.serving import WHERE_TOKENS_ARE_MADE, open_discord
 from acore_bot.app.towers import open_history, open_model, open_personas
 from acore_bot.config import Settings, lacks_key
 from acore_bot.errors import AcoreError
 from acore_bot.llm.route import RoutedModel
+from acore_bot.messages import Finding
 from acore_bot.ops import health
 from acore_bot.telemetry.events import Emit, ignore
 
@@ -21,51 +23,62 @@ async def examine(settings: Settings, emit: Emit = ignore) -> health.Report:
             finding, described = await _examine_provider(settings, model, name)
             findings.append(finding)
             models += described
+    findings += await _examine_discord(settings)
     return health.report(findings, models)
 
 
-def _examine_settings(settings: Settings) -> health.Finding:
+async def _examine_discord(settings: Settings) -> tuple[Finding, ...]:
+    if settings.discord.token is None:
+        return (
+            Finding(
+                "discord", "note", "no token, so `acore run` cannot run", WHERE_TOKENS_ARE_MADE
+            ),
+        )
+    return await open_discord(settings).examine()
+
+
+def _examine_settings(settings: Settings) -> Finding:
     where = str(settings.file) if settings.file else "no file, so all defaults are in force"
-    return health.Finding("settings", "ok", where)
+    return Finding("settings", "ok", where)
 
 
-def _warnings(settings: Settings) -> list[health.Finding]:
-    return [health.Finding("settings", "note", warning) for warning in settings.warnings]
+def _warnings(settings: Settings) -> list[Finding]:
+    return [Finding("settings", "note", warning) for warning in settings.warnings]
 
 
-async def _examine_data(settings: Settings) -> health.Finding:
+async def _examine_data(settings: Settings) -> Finding:
     try:
         async with open_history(settings) as history:
             await history.check()
             count = len(await history.conversations())
     except AcoreError as error:
-        return health.Finding("data", "fault", error.sentence, error.remedy)
+        return Finding("data", "fault", error.sentence, error.remedy)
     noun = "conversation" if count == 1 else "conversations"
-    return health.Finding("data", "ok", f"{settings.data.directory}: {count} {noun}, intact")
+    return Finding("data", "ok", f"{settings.data.directory}: {count} {noun}, intact")
 
 
-def _examine_persona(settings: Settings) -> health.Finding:
+def _examine_persona(settings: Settings) -> Finding:
     try:
         persona = open_personas(settings).load(settings.chat.persona)
     except AcoreError as error:
-        return health.Finding("persona", "fault", error.sentence, error.remedy)
-    return health.Finding("persona", "ok", f"{persona.slug}: {persona.description}")
+        return Finding("persona", "fault", error.sentence, error.remedy)
+    return Finding("persona", "ok", f"{persona.slug}: {persona.description}")
 
 
 async def _examine_provider(
     settings: Settings, model: RoutedModel, name: str
-) -> tuple[health.Finding, tuple[health.ModelFinding, ...]]:
+) -> tuple[Finding, tuple[health.ModelFinding, ...]]:
     needed_provider, _, needed_model = settings.chat.model.partition("/")
     is_needed = name == needed_provider
     if lacks_key(settings.providers[name]) and not is_needed:
         variable = KEYS_OF_CLOUDS.get(name)
         remedy = f"Set {variable + ' or ' if variable else ''}providers.{name}.api_key to use it."
-        return health.Finding(name, "note", "no key, so not asked", remedy), ()
+        return Finding(name, "note", "no key, so not asked", remedy), ()
     try:
         provider = model.provider(name)
     except AcoreError as error:
         state: health.State = "fault" if is_needed else "note"
-        return health.Finding(name, state, error.sentence, error.remedy), ()
+        return Finding(name, state, error.sentence, error.remedy), ()
     return await health.examine_provider(
         name, provider, needed_model=needed_model if is_needed else None
     )

@@ -13,13 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acore_bot.app.opening import open_limited_provider
+from acore_bot.chat.attention import DEFAULT_RULES, Rules
 from acore_bot.chat.commands import Commands
 from acore_bot.chat.conversation import Choice, Choices, Conversations
+from acore_bot.chat.gathering import NO_PATIENCE, Patience
+from acore_bot.chat.material import MaterialReader
 from acore_bot.chat.persona import PersonaLibrary
 from acore_bot.chat.prompt import PromptBuilder, PromptOptions
+from acore_bot.chat.sights import Sights
 from acore_bot.chat.tokens import TokenEstimator
 from acore_bot.chat.turn import TurnTaker
 from acore_bot.config import EmbeddedSettings, Settings, lacks_key
+from acore_bot.contracts import FileReader
 from acore_bot.errors import AcoreError
 from acore_bot.history import cache as history_cache
 from acore_bot.history.cache import CachedHistory
@@ -66,8 +71,22 @@ class App:
             provider.reset_metrics()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Manners:
+    """How a front end wants the core to behave: what deserves an answer, how long a message waits
+    for the next one of the same person, and who reads the files that people send along."""
+
+    rules: Rules = DEFAULT_RULES
+    patience: Patience = NO_PATIENCE
+    files: FileReader | None = None
+
+
 @asynccontextmanager
-async def open_app(settings: Settings, emit: Emit = ignore) -> AsyncIterator[App]:
+async def open_app(
+    settings: Settings,
+    emit: Emit = ignore,
+    manners: Manners = Manners(),
+) -> AsyncIterator[App]:
     """Open all that answering in conversations takes. Raises `AcoreError`."""
     personas = open_personas(settings)
     personas.load(settings.chat.persona)  # a wrong name is better told now than at each message
@@ -79,10 +98,17 @@ async def open_app(settings: Settings, emit: Emit = ignore) -> AsyncIterator[App
             history = CachedHistory(
                 store, _history_options(settings), foreign_changes=store.foreign_changes
             )
+            sights = Sights()
+
+            def forget_copies() -> None:
+                responses.clear()
+                sights.clear()
+
             conversations = Conversations(
                 history,
                 history_messages=settings.chat.history_messages,
-                on_forget=responses.clear,
+                on_forget=forget_copies,
+                patience=manners.patience,
             )
             commands = Commands(
                 history=history,
@@ -99,6 +125,9 @@ async def open_app(settings: Settings, emit: Emit = ignore) -> AsyncIterator[App
                 prompts=open_prompts(settings),
                 commands=commands,
                 choices=choices,
+                rules=manners.rules,
+                materials=MaterialReader(manners.files, max_files=settings.files.max_files),
+                sights=sights,
                 emit=emit,
             )
             yield App(

@@ -109,6 +109,15 @@ def ask(  # noqa: PLR0917 -- typer names them, nobody passes them by position
     )
 
 
+@acore.command("run")
+def serve(context: typer.Context, model: ModelOption = None, persona: PersonaOption = None) -> None:
+    """Answer people on Discord, until it is stopped."""
+    from acore_bot.cli.serve import serve as run_serve
+
+    flags = {"chat.model": model, "chat.persona": persona}
+    run(context.obj, run_serve, flags, is_watched=True)
+
+
 @acore.command()
 def doctor(context: typer.Context, as_json: JsonOption = False) -> None:
     """See whether everything is well, and what would help."""

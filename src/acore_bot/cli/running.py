@@ -28,16 +28,19 @@ def run(
     context: Context,
     command: "Callable[[Settings], Awaitable[int | None]]",
     flags: Mapping[str, object] = {},
+    *,
+    is_watched: bool = False,
 ) -> NoReturn:
     """Run a command to its end and leave with its exit code, 0 if it gives none.
 
-    `flags` are settings by dotted key, from the command line; None among them was not given.
+    `flags` are settings by dotted key, from the command line; None among them was not given. What
+    happens is logged if the command `is_watched`, as one that serves for days is.
     """
     import asyncio
 
     from acore_bot import config
 
-    _log_to_stderr(debug=context.debug)
+    _log_to_stderr(debug=context.debug, is_watched=is_watched)
     try:
         settings = config.load(context.config, flags)
         code = asyncio.run(_awaited(command(settings)))
@@ -67,14 +70,17 @@ async def _awaited(work: Awaitable[int | None]) -> int | None:
     return await work
 
 
-def _log_to_stderr(*, debug: bool) -> None:
+def _log_to_stderr(*, debug: bool, is_watched: bool) -> None:
     import logging
 
     # What a person has to know is said as an answer or an error; the log is for those who look.
+    quiet = logging.WARNING if is_watched else logging.CRITICAL + 1
     logging.basicConfig(
-        level=logging.DEBUG if debug else logging.CRITICAL + 1,
+        level=logging.DEBUG if debug else quiet,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    if is_watched and not debug:
+        logging.getLogger("acore_bot").setLevel(logging.INFO)
 
 
 def _complain(error: AcoreError) -> None:

@@ -38,7 +38,9 @@ _SEE = "acore.example.toml shows all settings."
 
 def allowed(field: FieldInfo) -> str:
     """Say in words which values a setting may have."""
-    for hint in reversed(field.metadata):  # what the setting says is nearer than its type
+    is_optional = get_origin(field.annotation) in (types.UnionType, Union)
+    # What the setting says is nearer than its type.
+    for hint in (*reversed(field.metadata), *(_bounds(field) if is_optional else ())):
         if isinstance(hint, Allowed):
             return hint.text
     kind = _without_none(field.annotation)

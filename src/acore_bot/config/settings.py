@@ -22,8 +22,12 @@ from acore_bot.config.values import (
     Number,
     Seconds,
     Slug,
+    Texts,
     Tokens,
+    Url,
+    WebSocketUrl,
     Whole,
+    Wholes,
 )
 
 
@@ -141,11 +145,79 @@ class HistoryCacheSettings(Section):
     max_mib: Whole = Field(default=64, ge=1, le=65_536, description="Most memory, in MiB.")
 
 
+class FilesSettings(Section):
+    """Files and pictures that people send along. Pictures only reach a model that can see."""
+
+    max_files: Whole = Field(
+        default=5, ge=0, le=10, description="Most files that are read of one message; 0 reads none."
+    )
+    max_characters: Whole = Field(
+        default=40_000,
+        ge=100,
+        le=1_000_000,
+        description="Most characters that are taken from one file.",
+    )
+
+
 class DiscordSettings(Section):
-    """The account of the bot on Discord."""
+    """The bot on Discord, for `acore run`."""
 
     token: Key = Field(
         default=None, examples=["MTA..."], description="The bot's token. DISCORD_TOKEN is the same."
+    )
+    message_content: bool = Field(
+        default=False,
+        description="Whether Discord sends it messages that do not mention it: threads without a "
+        "mention and its names need this, and the switch of the same name in the developer portal.",
+    )
+    answer_replies: bool = Field(
+        default=True, description="Whether a reply to the bot is answered without a mention."
+    )
+    answer_threads: bool = Field(
+        default=True,
+        description="Whether it answers all messages in a thread in which it has answered before.",
+    )
+    names: Texts = Field(
+        default=(),
+        examples=[["acore"]],
+        description="Names that call it in a message, as a mention does.",
+    )
+    answer_bots: bool = Field(
+        default=False,
+        description="Whether a bot or webhook is answered; once, until a person has spoken again.",
+    )
+    gather_seconds: Number = Field(
+        default=0.8,
+        ge=0,
+        le=60,
+        description="How long a message waits for the same person's next one; 0 is off.",
+    )
+    gather_longest_seconds: Number = Field(
+        default=4.0, ge=0, le=600, description="Longest wait for all of them, in seconds."
+    )
+    catch_up_seconds: Number = Field(
+        default=600.0,
+        ge=0,
+        le=86_400,
+        description="How old a message may be that was said while the bot was away; 0 is off.",
+    )
+    api_url: Url | None = Field(
+        default=None,
+        examples=["http://127.0.0.1:8080/api/v10"],
+        description="A REST proxy, up to and with /api/v10.",
+    )
+    gateway_url: WebSocketUrl | None = Field(
+        default=None, examples=["ws://127.0.0.1:8081"], description="A gateway proxy."
+    )
+    shard_ids: Wholes = Field(
+        default=(), examples=[[0, 1]], description="The shards of this process; by default all."
+    )
+    shard_count: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        examples=[4],
+        description="How many shards there are in all; by default as Discord advises.",
     )
 
 
@@ -160,6 +232,7 @@ class Sections(Section):
     response_cache: ResponseCacheSettings = Field(default_factory=ResponseCacheSettings)
     history_cache: HistoryCacheSettings = Field(default_factory=HistoryCacheSettings)
     providers: Mapping[Slug, ProviderSettings] = Field(default_factory=dict)
+    files: FilesSettings = Field(default_factory=FilesSettings)
     discord: DiscordSettings = Field(default_factory=DiscordSettings)
 
 

@@ -64,13 +64,17 @@ def _key(value: object) -> object:
     return (value.strip() or None) if isinstance(value, str) else value
 
 
-def _url(text: str) -> str:
+def _url(text: str, schemes: tuple[str, ...] = ("http", "https")) -> str:
     parts = urlsplit(text)
     parts.port  # noqa: B018  raises ValueError where the port is no number
     plain = not (parts.query or parts.fragment or re.search(r"[\s\x00-\x1f]", text))
-    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+    if parts.scheme not in schemes or not parts.hostname or not plain:
         raise ValueError
     return text.rstrip("/")
+
+
+def _web_socket_url(text: str) -> str:
+    return _url(text, ("ws", "wss"))
 
 
 def is_loopback(url: str) -> bool:
@@ -103,8 +107,18 @@ Url: TypeAlias = Annotated[
     AfterValidator(_url),
     Allowed("a URL that begins with http:// or https:// and has no query"),
 ]
+WebSocketUrl: TypeAlias = Annotated[
+    str,
+    AfterValidator(_web_socket_url),
+    Allowed("a URL that begins with ws:// or wss:// and has no query"),
+]
 AbsolutePath: TypeAlias = Annotated[Path, AfterValidator(_absolute)]
 Key: TypeAlias = Annotated[SecretStr | None, BeforeValidator(_key)]
+Wholes: TypeAlias = Annotated[
+    tuple[Annotated[Whole, Field(ge=0, le=100_000)], ...],
+    BeforeValidator(_texts),
+    Allowed("a list of whole numbers"),
+]
 Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 Table: TypeAlias = Annotated[
     Mapping[str, JsonValue],

@@ -1,0 +1,70 @@
+"""The bot where people are: front ends that serve until they are told to stop."""
+
+from collections.abc import Iterable
+
+from acore_bot import plugins
+from acore_bot.app.towers import App, Manners, open_app
+from acore_bot.chat.attention import Rules
+from acore_bot.chat.gathering import Patience
+from acore_bot.config import DiscordSettings, Settings
+from acore_bot.contracts import Frontend
+from acore_bot.errors import ConfigurationError
+from acore_bot.files import Reader, ReadLimits
+from acore_bot.telemetry.events import Emit, ignore
+
+MISSING = "There is no Discord token."
+WHERE_TOKENS_ARE_MADE = (
+    "Set DISCORD_TOKEN, or discord.token in the settings file. The token is made in the developer "
+    "portal, https://discord.com/developers/applications, under Bot."
+)
+
+
+async def serve_discord(settings: Settings, emit: Emit = ignore) -> None:
+    """Answer people on Discord until told to stop. Raises `AcoreError`."""
+    async with open_app(settings, emit, discord_manners(settings)) as bot:
+        await open_discord(settings, bot).run(bot.handler)
+
+
+def discord_manners(settings: Settings) -> Manners:
+    """Say how the core behaves among people on Discord."""
+    knobs = settings.discord
+    return Manners(
+        rules=Rules(
+            replies=knobs.answer_replies,
+            threads=knobs.answer_threads,
+            names=knobs.names,
+            bots=knobs.answer_bots,
+        ),
+        patience=Patience(
+            pause_seconds=knobs.gather_seconds, longest_seconds=knobs.gather_longest_seconds
+        ),
+        files=Reader(ReadLimits(max_characters=settings.files.max_characters)),
+    )
+
+
+def open_discord(settings: Settings, bot: App | None = None) -> Frontend:
+    """Make the front end for Discord. Raises `ConfigurationError` if there is no token."""
+    knobs = settings.discord
+    if knobs.token is None:
+        raise ConfigurationError(MISSING, remedy=WHERE_TOKENS_ARE_MADE)
+
+    async def recent_channels() -> Iterable[str]:
+        return [known.conversation for known in await bot.history.conversations()] if bot else []
+
+    return plugins.load_frontend("discord")(
+        token=knobs.token.get_secret_value(),
+        recent_channels=recent_channels,
+        **_plain(knobs),
+    )
+
+
+def _plain(knobs: DiscordSettings) -> dict[str, object]:
+    """Turn the settings into plain arguments: no settings type goes further down."""
+    return {
+        "api_url": knobs.api_url,
+        "gateway_url": knobs.gateway_url,
+        "message_content": knobs.message_content,
+        "catch_up_seconds": knobs.catch_up_seconds,
+        "shard_ids": knobs.shard_ids or None,
+        "shard_count": knobs.shard_count,
+    }
