@@ -377,3 +377,19 @@ async def test_a_final_text_that_is_blank_is_not_shown(short: RecordingTarget) -
     async with Reply(short, ignore) as reply:
         assert await reply.finish(" \n") == ()
     assert short.texts == []
+
+
+async def test_an_end_does_not_wait_for_an_ordinary_edits_turn(target: RecordingTarget) -> None:
+    """If the answer ends while an edit waits for its turn, it is asked for anew, as a final one."""
+    async with Reply(target, ignore) as reply:
+        reply.show("One")
+        await target.until_shown("One")
+        target.ready_gate.clear()
+        reply.show("One two")
+        await target.until(lambda _: len(target.asked) == 1)
+        finishing = asyncio.create_task(reply.finish("One two three"))
+        await target.until(lambda _: len(target.asked) == 2)
+        target.ready_gate.set()
+        await finishing
+    assert target.asked == [(1_000, False), (1_000, True)]
+    assert target.texts == ["One", "One two three"]

@@ -53,9 +53,9 @@ class Reply:
         self.on_post = on_post
         self._target = target
         self._placeholder = ""
-        self._newest = ""
+        self._source: str | Callable[[], str] = ""
         self._is_final = False
-        self._changed = asyncio.Event()
+        self._changed, self._ended = asyncio.Event(), asyncio.Event()
         self._ids: list[int] = []
         self._message_id: int | None = None  # of the message that grows
         self._shown = ""  # in it
@@ -82,10 +82,15 @@ class Reply:
         self._placeholder = text
         self._tell_writer()
 
-    def show(self, text: str) -> None:
-        """Let this be the visible text as soon as it may. Raises what the place raised."""
-        self._newest = text
+    def show(self, text: str | Callable[[], str]) -> None:
+        """Let this be the visible text as soon as it may. A callable is asked for it then: a long
+        answer is joined as often as it is shown, not at each word. Raises what the place raised."""
+        self._source = text
         self._tell_writer()
+
+    @property
+    def _newest(self) -> str:
+        return self._source if isinstance(self._source, str) else self._source()
 
     def _tell_writer(self) -> None:
         if self._writer.done():
@@ -95,8 +100,9 @@ class Reply:
     async def finish(self, text: str) -> tuple[int, ...]:
         """Show the final text and return the ids of its messages, in order. If it does not continue
         what was shown, it replaces the newest message. Raises what the place raised."""
-        self._newest = text
+        self._source = text
         self._is_final = True
+        self._ended.set()
         self._changed.set()
         return await self._writer
 
@@ -132,10 +138,11 @@ class Reply:
         self._changed.clear()
 
     def _look(self) -> _View:
+        newest = self._newest
         if self._pages is None:
-            is_blank = not self._newest or self._newest.isspace()
-            return _View(self._placeholder if is_blank else self._newest, is_last=self._is_final)
-        text = self._newest.strip()
+            is_blank = not newest or newest.isspace()
+            return _View(self._placeholder if is_blank else newest, is_last=self._is_final)
+        text = newest.strip()
         if not text:
             return self._look_at_placeholder()
         if not text.startswith(self._said):
@@ -166,11 +173,25 @@ class Reply:
         elif self._message_id is None:
             self._learn(await self._target.post(view.text, final=view.is_final))
         else:
-            await self._target.ready(self._message_id, final=view.is_final)
+            await self._ready(self._message_id, is_final=view.is_final)
             view = self._look()
             await self._target.edit(self._message_id, view.text, final=view.is_final)
         self._shown = view.text
         return view
+
+    async def _ready(self, message_id: int, *, is_final: bool) -> None:
+        """Wait until a message may be edited; if the answer ends meanwhile, as a final one."""
+        if not is_final:
+            asking = asyncio.create_task(self._target.ready(message_id))
+            ending = asyncio.create_task(self._ended.wait())
+            try:
+                await asyncio.wait((asking, ending), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                is_ready = asking.done()
+                await _end(asking, ending)
+            if is_ready:
+                return asking.result()
+        return await self._target.ready(message_id, final=True)
 
     def _learn(self, message_id: int) -> None:
         self._message_id = message_id
@@ -182,3 +203,9 @@ class Reply:
         self._pages.turn(part)
         self._said += part.text
         self._message_id, self._shown = None, ""
+
+
+async def _end(*tasks: asyncio.Task[object]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

@@ -197,7 +197,7 @@ class TurnTaker:
                 match piece:
                     case Delta():
                         answer.grow(piece, self.clock())
-                        reply.show(answer.text)
+                        reply.show(lambda: answer.text)
                     case Waiting():
                         reply.wait(place_in_line(piece))
                     case End():
