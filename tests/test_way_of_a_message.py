@@ -65,7 +65,6 @@ async def test_the_way_of_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             Typing(is_on=True),
             Typing(is_on=False),
             Posted(2, "Nice to meet you,", final=False),
-            Edited(2, "Nice to meet you, Ada.", final=False),
             Edited(2, "Nice to meet you, Ada.", final=True),
         ]
 

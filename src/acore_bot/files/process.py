@@ -6,7 +6,6 @@ over or its asker left. What it says is believed as little as the file itself.
 
 import asyncio
 import contextlib
-import logging
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -15,8 +14,6 @@ import msgspec
 
 from acore_bot.files import child
 from acore_bot.files.child import Job, Outcome, Refusal, Reply
-
-log = logging.getLogger(__name__)
 
 MAX_REPLY_BYTES = 16 * 1024 * 1024  # more than any picture of 1,568 by 1,568 pixels takes
 _CHUNK_BYTES = 256 * 1024
