@@ -31,7 +31,17 @@ from acore_bot.errors import (
 from acore_bot.llm.failover import Failover, FailoverOptions
 from acore_bot.llm.limit import LimitedModel, LimitOptions
 from acore_bot.llm.route import RoutedModel
-from acore_bot.messages import ChatMessage, ChatRequest, Delta, End, ModelInfo, Piece, Waiting
+from acore_bot.messages import (
+    Ability,
+    ChatMessage,
+    ChatRequest,
+    Delta,
+    End,
+    Image,
+    ModelInfo,
+    Piece,
+    Waiting,
+)
 from acore_bot.providers.scripted import CUT, Answer, Scripted
 from acore_bot.telemetry.events import BreakerChanged, Event, FellBack
 
@@ -59,13 +69,14 @@ class Cup(Scripted):
         )
         self.described = 0
         self.fault: ModelError | None = None
+        self.abilities = frozenset[Ability]()
 
     async def describe(self, model: str) -> ModelInfo:
         """Count, and maybe fail."""
         self.described += 1
         if self.fault:
             raise self.fault
-        return await super().describe(model)
+        return structs.replace(await super().describe(model), abilities=self.abilities)
 
 
 @dataclass
@@ -478,6 +489,19 @@ async def test_a_larger_model_that_cannot_be_described_is_not_asked() -> None:
     table = Table(tea=Cup("tea", [[TooLong()]], context_tokens=4096))
     table.milk.fault = Unavailable()
     assert end(await table.read()).provider == "water"
+
+
+@pytest.mark.parametrize("abilities", [frozenset(), frozenset({"vision"})])
+async def test_pictures_go_only_to_a_fallback_that_sees(abilities: frozenset[Ability]) -> None:
+    """A model that cannot look at pictures would refuse them, so it is asked without."""
+    table = Table(tea=Cup("tea", down()))
+    table.milk.abilities = abilities
+    picture = Image("image/png", b"a cat")
+    request = structs.replace(ask(), messages=(ChatMessage("user", "Tea?", (picture,)),))
+    assert text(await table.read(request)) == "I am milk."
+    assert table.tea.requests[0].messages == request.messages
+    seen = (picture,) if abilities else ()
+    assert table.milk.requests[0].messages == (ChatMessage("user", "Tea?", seen),)
 
 
 async def test_a_deadline_is_set_and_passed_on() -> None:

@@ -398,6 +398,16 @@ async def test_describe_prefers_what_was_configured() -> None:
     assert await provider.describe("tiny") == ModelInfo(context_tokens=99)
 
 
+@pytest.mark.parametrize("vision", [True, False])
+async def test_what_the_owner_says_of_pictures_holds(vision: bool) -> None:
+    """Servers that do not tell whether a model sees are believed less than the owner."""
+    sees = frozenset[Ability]({"vision"} if vision else ())
+    alone = OpenAICompatible(
+        name="p", base_url="http://127.0.0.1:1/v1", context_tokens=99, vision=vision
+    )
+    assert (await alone.describe("tiny")).abilities == sees
+
+
 async def test_describe_of_an_unreachable_server_raises() -> None:
     """Not to know and not to reach are different things."""
     provider = OpenAICompatible(name="p", base_url="http://127.0.0.1:1/v1")

@@ -143,6 +143,11 @@ class OpenAISettings(TimeLimits):
         examples=[16384],
         description="The context window of its models, in tokens, where it is known.",
     )
+    vision: bool | None = Field(
+        default=None,
+        examples=[True],
+        description="Whether its models can look at pictures, where the server does not tell.",
+    )
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
         default="max_tokens", description="What the server calls the limit of an answer."
     )

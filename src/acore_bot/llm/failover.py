@@ -117,6 +117,8 @@ class Failover:
                 self._budget.count_first_try()
                 journey.has_tried = True
             asked = structs.replace(request, model=journey.model, deadline=deadline)
+            if journey.model != journey.asked:
+                asked = await self._without_what_is_not_seen(asked)
             try:
                 async with self._model.stream(asked) as pieces:
                     async for piece in pieces:
@@ -202,6 +204,19 @@ class Failover:
         refused = journey.too_long.context_tokens or await self._window(journey.too_long_for)
         offered = await self._window(model)
         return refused is not None and offered is not None and offered > refused
+
+    async def _without_what_is_not_seen(self, request: ChatRequest) -> ChatRequest:
+        """Leave pictures out for a model that cannot see them: it would refuse the request."""
+        if not any(message.images for message in request.messages):
+            return request
+        try:
+            info = await self._model.describe(request.model)
+        except (ModelError, ConfigurationError):
+            return request  # asking it will tell what is wrong
+        if "vision" in info.abilities:
+            return request
+        blind = tuple(structs.replace(message, images=()) for message in request.messages)
+        return structs.replace(request, messages=blind)
 
     async def _window(self, model: str) -> int | None:
         if (attempt := self._breaker(model).enter()) is None:

@@ -13,11 +13,12 @@ from typing import ClassVar
 
 import msgspec
 from aiohttp import ClientResponse
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from acore_bot.contracts import PerformanceStats
 from acore_bot.errors import BadRequest, BrokenStream, ModelError, ModelNotFound
 from acore_bot.messages import (
+    Ability,
     ChatMessage,
     ChatRequest,
     Delta,
@@ -67,7 +68,8 @@ class OpenAICompatible:
     """A `Provider` over `/chat/completions`.
 
     `base_url` ends before `/chat/completions`, mostly with `/v1`. `local` says that the server is
-    on this machine; None guesses it from the address. `options` are more fields for the body of a
+    on this machine; None guesses it from the address. `vision` says whether its models can look at
+    pictures; None asks it. `options` are more fields for the body of a
     chat request, and win over ours. Raises `ConfigurationError` for an address that is none.
     """
 
@@ -80,6 +82,7 @@ class OpenAICompatible:
         base_url: str,
         api_key: str | None = None,
         context_tokens: int | None = None,
+        vision: bool | None = None,
         local: bool | None = None,
         headers: Mapping[str, str] = {},
         options: Mapping[str, object] = {},
@@ -97,6 +100,7 @@ class OpenAICompatible:
         )
         self._chat_url = self._client.url("chat/completions")
         self._context_tokens = context_tokens
+        self._vision = vision
         self._options = dict(options)
         self._dialect = _Dialect(max_tokens_field, self.asks_for_usage)
         self._clock = clock
@@ -133,13 +137,22 @@ class OpenAICompatible:
             yield answer
 
     async def describe(self, model: str) -> ModelInfo:
-        """Tell the configured context, or what the server tells, which is asked every 5 minutes.
+        """Tell what is configured, or what the server tells, which is asked every 5 minutes.
 
         A server that does not know the model, or tells nothing, leaves `context_tokens` None.
         Raises `ModelError` if it cannot be reached.
         """
         if self._context_tokens is not None:
-            return ModelInfo(context_tokens=self._context_tokens)
+            abilities = frozenset[Ability]({"vision"} if self._vision else ())
+            return ModelInfo(context_tokens=self._context_tokens, abilities=abilities)
+        info = await self._told(model)
+        if self._vision is None:
+            return info
+        others = info.abilities - {"vision"}
+        abilities = others | {"vision"} if self._vision else others
+        return structs.replace(info, abilities=abilities)
+
+    async def _told(self, model: str) -> ModelInfo:
         async with self._looking_up:
             if self._catalogue is None or self._clock() >= self._catalogue_until:
                 self._catalogue = await self._look_up()
