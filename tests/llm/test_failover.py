@@ -494,7 +494,7 @@ async def test_a_larger_model_that_cannot_be_described_is_not_asked() -> None:
 @pytest.mark.parametrize("abilities", [frozenset(), frozenset({"vision"})])
 async def test_pictures_go_only_to_a_fallback_that_sees(abilities: frozenset[Ability]) -> None:
     """A model that cannot look at pictures would refuse them, so it is asked without."""
-    table = Table(tea=Cup("tea", down()))
+    table = Table(tea=Cup("tea", [down()]))
     table.milk.abilities = abilities
     picture = Image("image/png", b"a cat")
     request = structs.replace(ask(), messages=(ChatMessage("user", "Tea?", (picture,)),))
