@@ -1,0 +1,180 @@
+"""What was said while nobody listened: fetched once, and answered if it was said to the bot.
+
+A new session of the gateway tells nothing of the time before it. So each channel that was spoken in
+lately is read back to where we stopped listening, but no further than the owner wants. What has an
+answer already is left alone; answers that a crash cut off are marked as such.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol, TypeAlias
+
+import aiohttp
+import discord
+from discord.abc import User
+
+from acore_bot.errors import TargetGone
+from acore_bot.frontends.discord.translate import CONVERSATION_PREFIX, concerns_bot, is_heard
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGES = 200  # of one channel
+MAX_PRIVATE_CHANNELS = 100
+MAX_CHANNELS_AT_ONCE = 4
+# A connection may have been dead for a while before that was noticed.
+DEAF_SECONDS = 120.0
+MAX_LENGTH = 2000
+NOTE = "\n\n*[interrupted]*"
+_CLOSING_MARKS = "`~*_|)> \n"
+
+# A forum has no messages of its own, only threads.
+GuildChannel: TypeAlias = (
+    discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread
+)
+Channel: TypeAlias = GuildChannel | discord.DMChannel
+
+
+class Mend(Protocol):
+    """Shows another text in a message of ours. Raises `TargetGone`."""
+
+    async def __call__(self, channel_id: int, message_id: int, text: str) -> None:
+        """Do it."""
+        ...
+
+
+class CatchUp:
+    """Reads channels back. `hear` gets each message that is to be answered and returns when it was;
+    it knows which ones it had before. `cursor` is what an unfinished answer ends in."""
+
+    def __init__(
+        self,
+        client: discord.Client,
+        *,
+        hear: Callable[[discord.Message], Awaitable[None]],
+        mend: Mend,
+        cursor: str,
+        recent_channels: Callable[[], Awaitable[Iterable[str]]],
+        catch_up_seconds: float,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._client = client
+        self._hear = hear
+        self._mend = mend
+        self._cursor = cursor.strip()
+        self._recent_channels = recent_channels
+        self._window = timedelta(seconds=catch_up_seconds)
+        self._now = now
+        self._began_at = now()
+
+    async def run(self, shard_id: int, lost_at: datetime | None) -> None:
+        """Read back what a shard missed since `lost_at`, or within the window."""
+        if not self._window:
+            return
+        since = self._now() - self._window
+        if lost_at is not None:
+            since = max(since, lost_at - timedelta(seconds=DEAF_SECONDS))
+        horizon = discord.utils.time_snowflake(since)
+        channels = [*self._guild_channels(shard_id, horizon), *await self._private(shard_id)]
+        turn = asyncio.Semaphore(MAX_CHANNELS_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            for channel in channels:
+                group.create_task(self._read_in_turn(channel, horizon, turn))
+
+    def _guild_channels(self, shard_id: int, horizon: int) -> Iterable[Channel]:
+        for guild in self._client.guilds:
+            if guild.shard_id != shard_id:
+                continue
+            for channel in (*guild.channels, *guild.threads):
+                if not isinstance(channel, GuildChannel):
+                    continue
+                if (channel.last_message_id or 0) >= horizon and _may_read(channel, guild.me):
+                    yield channel
+
+    async def _private(self, shard_id: int) -> Sequence[Channel]:
+        """Fetch the private chats that we know of: Discord lists them nowhere."""
+        if shard_id != 0:  # they come through the first shard only
+            return []
+        names = [name for name in await self._recent_channels() if _channel_id(name) is not None]
+        found = [await self._fetch_private(name) for name in names[:MAX_PRIVATE_CHANNELS]]
+        return [channel for channel in found if channel is not None]
+
+    async def _fetch_private(self, name: str) -> Channel | None:
+        channel_id = _channel_id(name)
+        guilds = self._client.guilds
+        if channel_id is None or any(guild.get_channel_or_thread(channel_id) for guild in guilds):
+            return None
+        try:
+            channel = await self._client.fetch_channel(channel_id)
+        except (discord.DiscordException, aiohttp.ClientError, OSError):
+            return None
+        return channel if isinstance(channel, discord.DMChannel) else None
+
+    async def _read_in_turn(self, channel: Channel, horizon: int, turn: asyncio.Semaphore) -> None:
+        async with turn:
+            try:
+                await self._read(channel, horizon)
+            except (discord.Forbidden, discord.NotFound):
+                return  # nobody who may not read there expects an answer
+            except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
+                kind = type(error).__name__
+                log.warning("channel %d could not be read back: %s", channel.id, kind)
+
+    async def _read(self, channel: Channel, horizon: int) -> None:
+        bot = self._client.user
+        assert bot is not None
+        after = discord.Object(horizon - 1)
+        newest_first = channel.history(limit=MAX_MESSAGES, after=after, oldest_first=False)
+        messages = [message async for message in newest_first][::-1]
+        ours = [message for message in messages if message.author.id == bot.id]
+        for message in ours:
+            await self._mark_if_unfinished(message)
+        answered = {message.reference.message_id for message in ours if message.reference}
+        for message in messages:
+            if message.id not in answered and _wants_answer(message, bot):
+                await self._hear(message)
+
+    async def _mark_if_unfinished(self, message: discord.Message) -> None:
+        # What ends in a cursor and is younger than we are is being written just now.
+        if message.created_at >= self._began_at:
+            return
+        if (text := interrupted(message.content, self._cursor)) is not None:
+            try:
+                await self._mend(message.channel.id, message.id, text)
+            except TargetGone:
+                log.info("an unfinished answer could not be marked: its channel is closed to us")
+
+
+def interrupted(text: str, cursor: str) -> str | None:
+    """Mark an unfinished answer as interrupted; None if it is finished. What closes a block after
+    the cursor stays."""
+    said, found, closing = text.rpartition(cursor)
+    if not found or closing.strip(_CLOSING_MARKS):
+        return None
+    room = MAX_LENGTH - _length(closing) - _length(NOTE)
+    said = said.rstrip(" ")
+    while _length(said) > room:
+        said = said[: room - _length(said)]
+    return f"{said}{closing}{NOTE}".strip()
+
+
+def _length(text: str) -> int:
+    return len(text.encode("utf-16-le")) // 2
+
+
+def _wants_answer(message: discord.Message, bot: User) -> bool:
+    return message.author.id != bot.id and is_heard(message) and concerns_bot(message, bot)
+
+
+def _channel_id(conversation: str) -> int | None:
+    number = conversation.removeprefix(CONVERSATION_PREFIX)
+    is_ours = number != conversation and number.isascii() and number.isdigit()
+    return int(number) if is_ours else None
+
+
+def _may_read(channel: GuildChannel, bot: discord.Member | None) -> bool:
+    if bot is None or (isinstance(channel, discord.Thread) and channel.parent is None):
+        return True  # Discord will say so if not
+    allowed = channel.permissions_for(bot)
+    return allowed.view_channel and allowed.read_message_history

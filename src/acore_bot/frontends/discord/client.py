@@ -1,0 +1,202 @@
+"""The connection to Discord: what we listen to, and where it leads.
+
+discord.py connects, resumes, backs off and keeps the heart beating. Here is only what it leaves
+open: as few events as we can do with, no caches that we do not read, a gateway at another address,
+and the sessions of which nothing tells what was said before them.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Protocol, cast
+
+import aiohttp
+import discord
+from discord import app_commands
+from discord.state import AutoShardedConnectionState
+from yarl import URL
+
+from acore_bot.frontends.discord.rest import RestClient
+from acore_bot.frontends.discord.watch import Silence
+
+log = logging.getLogger(__name__)
+
+IDENTIFY_PAUSE_SECONDS = 5.0  # Discord's own limit between two of one bot's new sessions
+MAX_RATELIMIT_SECONDS = 30.0
+REOPEN_SECONDS = 2.0
+RESUMABLE_CLOSE = 4000
+
+
+class Listener(Protocol):
+    """Who hears what the connection brings."""
+
+    async def hear(self, message: discord.Message) -> None:
+        """Take a message that was said just now."""
+        ...
+
+    async def catch_up(self, shard_id: int, lost_at: datetime | None) -> None:
+        """Take note of a new session, which tells nothing of what was said since `lost_at`, or
+        since the process last ran."""
+        ...
+
+
+def least_intents(*, message_content: bool) -> discord.Intents:
+    """Ask for messages, and for the guilds that they are in. Only the content of messages that are
+    not for the bot needs Discord's permission."""
+    intents = discord.Intents.none()
+    intents.guilds = intents.guild_messages = intents.dm_messages = True
+    intents.message_content = message_content
+    return intents
+
+
+class GatewaySocket:
+    """A connection that remembers why the other end closed it.
+
+    discord.py says goodbye once more before it asks for the reason. If the line is down by then,
+    aiohttp reports that instead, and a refusal for good would look like a broken line.
+    """
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._told_code: int | None = None
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._socket, name)
+
+    @property
+    def close_code(self) -> int | None:
+        """Why it was closed, or None while it is open."""
+        return self._told_code or self._socket.close_code
+
+    async def receive(self, timeout: float | None = None) -> aiohttp.WSMessage:  # noqa: ASYNC109
+        """Return the next message."""
+        message = await self._socket.receive(timeout)
+        if message.type is aiohttp.WSMsgType.CLOSE:
+            self._told_code = message.data
+        return message
+
+
+class GatewayClient(RestClient):
+    """Connects to another gateway than the one that Discord names, if told one: a fake, or a proxy
+    that keeps the sessions of a bot that restarts. What Discord says to resume at is replaced too.
+    """
+
+    gateway_url: URL | None = None
+
+    async def ws_connect(self, url: str, *, compress: int = 0) -> aiohttp.ClientWebSocketResponse:
+        """Open a connection to the gateway."""
+        if self.gateway_url is not None:
+            url = str(self.gateway_url.with_query(URL(url).query))
+        socket = GatewaySocket(await super().ws_connect(url, compress=compress))
+        return cast("aiohttp.ClientWebSocketResponse", socket)
+
+    async def forget_session(self) -> None:
+        """Let go of what a login opened, so that there can be another one."""
+        await self.close()
+        self.connector = discord.utils.MISSING
+
+
+class DiscordClient(discord.AutoShardedClient):
+    """A bot whose only commands are those of its `tree`. `trace` hears of every request to REST."""
+
+    http: GatewayClient
+
+    def __init__(
+        self,
+        listener: Listener,
+        *,
+        api_url: str | None = None,
+        gateway_url: str | None = None,
+        message_content: bool = False,
+        shard_ids: Sequence[int] | None = None,
+        shard_count: int | None = None,
+        trace: aiohttp.TraceConfig | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._listener = listener
+        # Called in a task that discord.py makes for each message; a method of ours between the two
+        # would be felt where thousands come.
+        self.on_message = listener.hear
+        self._api_url = api_url
+        self._gateway_url = gateway_url
+        self._trace = trace
+        self._sleep = sleep
+        self._now = now
+        self._lost_at: dict[int, datetime] = {}
+        super().__init__(
+            intents=least_intents(message_content=message_content),
+            member_cache_flags=discord.MemberCacheFlags.none(),
+            max_messages=None,
+            chunk_guilds_at_startup=False,
+            allowed_mentions=discord.AllowedMentions.none(),
+            **_sharding(shard_ids, shard_count),
+        )
+        self.tree = app_commands.CommandTree(self)
+
+    def _get_state(self, **options: Any) -> AutoShardedConnectionState[Any]:  # noqa: ANN401
+        # Here discord.py has made its HTTP client and given it to nobody yet.
+        self.http = GatewayClient(
+            self.loop, http_trace=self._trace, max_ratelimit_timeout=MAX_RATELIMIT_SECONDS
+        )
+        self.http.api_url = self._api_url
+        self.http.gateway_url = URL(self._gateway_url) if self._gateway_url else None
+        return super()._get_state(**options)
+
+    def dispatch(self, event_name: str, /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Hand an event to its method."""
+        # discord.py says before each event that it comes, which nobody here wants to know.
+        if event_name != "socket_event_type":
+            super().dispatch(event_name, *args, **kwargs)
+
+    async def on_shard_disconnect(self, shard_id: int) -> None:
+        """Remember since when a shard hears nothing."""
+        self._lost_at.setdefault(shard_id, self._now())
+
+    async def on_shard_resumed(self, shard_id: int) -> None:
+        """Forget it: whoever resumes is told all that was missed."""
+        self._lost_at.pop(shard_id, None)
+
+    async def on_shard_ready(self, shard_id: int) -> None:
+        """Begin a new session, whose past has to be asked for."""
+        await self._listener.catch_up(shard_id, self._lost_at.pop(shard_id, None))
+
+    async def before_identify_hook(self, _: int | None, *, initial: bool = False) -> None:
+        """Wait before each new session but the first."""
+        if not initial:
+            await self._sleep(IDENTIFY_PAUSE_SECONDS)
+
+    def silences(self) -> Mapping[int, Silence]:
+        """Tell how silent each open connection is."""
+        found = {}
+        for shard_id in self.shards:
+            # There is no public way to learn of frames that carry no event.
+            beat = self._get_websocket(shard_id=shard_id)._keep_alive  # noqa: SLF001
+            if beat is not None and beat.interval is not None:
+                age = time.perf_counter() - beat._last_recv  # noqa: SLF001
+                found[shard_id] = Silence(age, beat.interval)
+        return found
+
+    async def reopen(self, shard_id: int) -> None:
+        """Close a connection in such a way that it resumes."""
+        with suppress(TimeoutError):  # a dead peer does not answer, and need not
+            async with asyncio.timeout(REOPEN_SECONDS):
+                await self._get_websocket(shard_id=shard_id).close(RESUMABLE_CLOSE)
+
+    async def close(self) -> None:
+        """Close the connections, and what discord.py leaves running."""
+        state = self._connection
+        for task in (state._ready_task, *state._ready_tasks.values()):  # noqa: SLF001
+            if task is not None:
+                task.cancel()
+        await super().close()
+
+
+def _sharding(shard_ids: Sequence[int] | None, shard_count: int | None) -> dict[str, Any]:
+    return {
+        "shard_count": shard_count,
+        "shard_ids": None if shard_ids is None else list(shard_ids),
+    }

@@ -1,0 +1,260 @@
+"""Discord as a front end: hears messages, hands them on, and stops without cutting anybody off."""
+
+import asyncio
+import logging
+import random
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+
+import aiohttp
+import discord
+
+from acore_bot.contracts import Handler
+from acore_bot.errors import TargetGone
+from acore_bot.frontends.discord import examination
+from acore_bot.frontends.discord.attachments import AttachmentFetcher
+from acore_bot.frontends.discord.catch_up import CatchUp
+from acore_bot.frontends.discord.client import DiscordClient
+from acore_bot.frontends.discord.outbox import Outbox
+from acore_bot.frontends.discord.pace import EditPace
+from acore_bot.frontends.discord.refusals import refusal
+from acore_bot.frontends.discord.reply import DiscordReply
+from acore_bot.frontends.discord.rest import InvalidRequests, trace
+from acore_bot.frontends.discord.translate import is_heard, to_incoming
+from acore_bot.frontends.discord.turns import SeenMessages, Turns
+from acore_bot.frontends.discord.typing import TypingKeeper
+from acore_bot.frontends.discord.watch import Watch
+from acore_bot.messages import Finding
+from acore_bot.telemetry.events import Event
+
+log = logging.getLogger(__name__)
+
+# Together with closing, under the ten seconds that supervisors commonly leave a process.
+GRACE_SECONDS = 3.0
+CANCELLED_SECONDS = 3.0
+CATCHING_UP_SECONDS = 1.0
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 60.0
+CURSOR = " ▌"
+
+
+async def _nowhere() -> Iterable[str]:
+    return ()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Discord:
+    """Keeps the promise of a front end for a bot's account on Discord.
+
+    `message_content` asks for messages that are not for the bot, which Discord has to grant.
+    `catch_up_seconds` is how far back a message may lie that was said while nobody listened; 0 asks
+    for none. `recent_channels` names the conversations that the store knows, the latest first:
+    private chats are found by them alone. `cursor` is what an unfinished answer ends in. `api_url`
+    and `gateway_url` replace Discord's own addresses. `now` is the time of day in UTC, `clock` a
+    monotonic one; turns get `grace_seconds` to finish when told to stop.
+    """
+
+    def __init__(
+        self,
+        *,
+        token: str,
+        api_url: str | None = None,
+        gateway_url: str | None = None,
+        message_content: bool = False,
+        catch_up_seconds: float = 600.0,
+        shard_ids: tuple[int, ...] | None = None,
+        shard_count: int | None = None,
+        recent_channels: Callable[[], Awaitable[Iterable[str]]] = _nowhere,
+        cursor: str = CURSOR,
+        grace_seconds: float = GRACE_SECONDS,
+        fetch: AttachmentFetcher | None = None,
+        now: Callable[[], datetime] = _now,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._token = token
+        self._grace_seconds = grace_seconds
+        self._fetch = fetch or AttachmentFetcher()
+        self._sleep, self._uniform = sleep, uniform
+        self._pace, invalid = EditPace(clock=clock), InvalidRequests(clock=clock)
+        self._seen = SeenMessages()
+        self._turns, self._catching_up = Turns(), Turns()
+        self._handler: Handler | None = None
+        self._make_client = partial(
+            DiscordClient,
+            self,
+            api_url=api_url,
+            gateway_url=gateway_url,
+            message_content=message_content,
+            shard_ids=shard_ids,
+            shard_count=shard_count,
+            trace=trace(self._pace, invalid),
+            sleep=sleep,
+            now=now,
+        )
+        self.client = self._make_client()
+        self._outbox = Outbox(self.client, self._pace, invalid, clock=clock, sleep=sleep)
+        self._typing = TypingKeeper(self._outbox, clock=clock, sleep=sleep)
+        self.watch = Watch(self.client, clock=clock, sleep=sleep)
+        self._catch_up = CatchUp(
+            self.client,
+            hear=self._hear_late,
+            mend=self._outbox.mend,
+            cursor=cursor,
+            recent_channels=recent_channels,
+            catch_up_seconds=catch_up_seconds,
+            now=now,
+        )
+
+    def on_event(self, event: Event) -> None:
+        """Ignore what happens elsewhere: people see it in their answers."""
+
+    def attach(self, handler: Handler) -> None:
+        """Hand messages to this handler from now on. `run` does so itself; a simulation that runs
+        the `client` on its own needs it."""
+        self._handler = handler
+
+    async def run(self, handler: Handler) -> None:
+        """Serve until cancelled, or told to stop by SIGTERM or SIGINT. Then nothing new is heard,
+        and what is being answered gets a while to end. Raises `FrontendRefused`."""
+        self.attach(handler)
+        async with AsyncExitStack() as stack:
+            told_to_stop = stack.enter_context(_stop_signals())
+            await stack.enter_async_context(self.client)
+            serving = asyncio.create_task(self._serve())
+            watching = asyncio.create_task(self.watch.run())
+            stopping = asyncio.create_task(_set(told_to_stop))
+            stack.push_async_callback(_end, serving, watching, stopping)
+            stack.push_async_callback(self._settle, serving)
+            tasks = (serving, watching, stopping)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+
+    async def examine(self) -> tuple[Finding, ...]:
+        """Ask Discord who we are and what we may."""
+        if not self._token:
+            return (examination.lacks_token(),)
+        return await examination.examine(self._make_client(), self._token)
+
+    async def hear(self, message: discord.Message, *, is_late: bool = False) -> None:
+        """Take a message, once, and return when it was answered or left alone."""
+        bot = self.client.user
+        if (
+            bot is None
+            or message.author.id == bot.id
+            or self._handler is None
+            or self._turns.is_stopping
+            or not is_heard(message)
+            or not self._seen.is_new(message.id)
+            or self._outbox.is_muted(message.channel.id)
+        ):
+            return
+        with self._turns:
+            try:
+                incoming = to_incoming(message, bot, is_late=is_late)
+                await self._handler(incoming, self._reply(message))
+            except TargetGone as error:
+                log.info("an answer found no place in channel %d: %s", message.channel.id, error)
+
+    async def catch_up(self, shard_id: int, lost_at: datetime | None) -> None:
+        """Read back what was said while a shard heard nothing."""
+        with self._catching_up:
+            await self._catch_up.run(shard_id, lost_at)
+
+    def _reply(self, message: discord.Message) -> DiscordReply:
+        return DiscordReply(
+            self._outbox,
+            self._pace,
+            self._typing,
+            channel_id=message.channel.id,
+            trigger_id=message.id,
+            fetch=self._fetch,
+        )
+
+    async def _hear_late(self, message: discord.Message) -> None:
+        try:
+            await self.hear(message, is_late=True)
+        except Exception:
+            # One message that cannot be answered must not keep others from it.
+            log.exception("a late message could not be answered")
+
+    async def _serve(self) -> None:
+        await self._insist(self._log_in)
+        await self._insist(self.client.connect)
+
+    async def _log_in(self) -> None:
+        try:
+            await self.client.login(self._token)
+        except BaseException:
+            await self.client.http.forget_session()
+            raise
+
+    async def _insist(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Try until it succeeds, unless Discord refuses us for good. Raises `FrontendRefused`."""
+        longest = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await attempt()
+            except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
+                if refused := refusal(error):
+                    raise refused from None
+                if self.client.is_closed():
+                    raise
+                pause = self._uniform(longest / 2, longest)
+                kind = type(error).__name__
+                log.warning("Discord cannot be reached (%s): again in %.0f s", kind, pause)
+            await self._sleep(pause)
+            longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
+
+    async def _settle(self, serving: asyncio.Task[None]) -> None:
+        """Let what is being answered end, or mark it as stopped."""
+        # If Discord threw us out, nothing that we still say would reach anybody.
+        grace_seconds = 0.0 if serving.done() else self._grace_seconds
+        self._turns.is_stopping = True
+        await self._turns.settle(grace_seconds, CANCELLED_SECONDS)
+        await self._catching_up.settle(0.0, CATCHING_UP_SECONDS)
+        await self._typing.aclose()
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[asyncio.Event]:
+    """Let SIGTERM and SIGINT set an event, once or more often."""
+    told = asyncio.Event()
+    numbers = [signal.SIGINT]
+    # Whoever handles SIGTERM already will cancel us, and so must not be replaced.
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        numbers.append(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():
+        numbers.clear()  # no other thread may hear signals
+    loop = asyncio.get_running_loop()
+    previous = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        loop.add_signal_handler(number, told.set)
+    try:
+        yield told
+    finally:
+        for number, handler in previous.items():
+            loop.remove_signal_handler(number)
+            # The loop puts the default back, which is not what asyncio.run had set for SIGINT.
+            signal.signal(number, handler)

@@ -1,0 +1,77 @@
+"""Where an answer to one Discord message becomes visible."""
+
+import itertools
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+from acore_bot.frontends.discord.outbox import Outbox
+from acore_bot.frontends.discord.pace import EditPace
+from acore_bot.frontends.discord.typing import TypingKeeper
+from acore_bot.messages import Attachment
+
+MAX_LENGTH = 2000
+
+
+class DiscordReply:
+    """Keeps the promise of a reply target for the message `trigger_id`.
+
+    The first part replies to it, so that people see whose question is answered; the others follow
+    plainly, as a person's would. A part's nonce is made of the message and its own number.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        pace: EditPace,
+        typing: TypingKeeper,
+        *,
+        channel_id: int,
+        trigger_id: int,
+        fetch: Callable[[Attachment], Awaitable[bytes]],
+    ) -> None:
+        self._outbox = outbox
+        self._pace = pace
+        self._typing = typing
+        self._channel_id = channel_id
+        self._trigger_id = trigger_id
+        self._fetch = fetch
+        self._parts = itertools.count()
+
+    @property
+    def max_length(self) -> int | None:
+        """How long one message may be, in UTF-16 code units."""
+        return MAX_LENGTH
+
+    def typing(self) -> AbstractAsyncContextManager[None]:
+        """Show that an answer is being prepared, until the block is left."""
+        return self._typing.typing(self._channel_id)
+
+    async def post(self, text: str, *, final: bool = False) -> int:  # noqa: ARG002
+        """Show a new message and return its id. Raises `TargetGone`."""
+        return await self._send(text)
+
+    async def ready(self, message_id: int, *, final: bool = False) -> None:
+        """Return when a message may be edited, which has to follow at once."""
+        await self._pace.ready(self._channel_id, message_id, final=final)
+
+    async def edit(self, message_id: int, text: str, *, final: bool = False) -> None:
+        """Show other text in a message. Raises `TargetGone`."""
+        await self._outbox.edit(self._channel_id, message_id, text, final=final)
+
+    async def attach(self, text: str, file_name: str, content: str) -> int:
+        """Show a new message with a text file and return its id. Raises `TargetGone`."""
+        return await self._send(text, (file_name, content))
+
+    async def fetch(self, attachment: Attachment) -> bytes:
+        """Return what a file holds that came with the message. Raises `FileUnreadable`."""
+        return await self._fetch(attachment)
+
+    async def _send(self, text: str, file: tuple[str, str] | None = None) -> int:
+        part = next(self._parts)
+        return await self._outbox.send(
+            self._channel_id,
+            text,
+            nonce=f"{self._trigger_id}-{part}",
+            reply_to=None if part else self._trigger_id,
+            file=file,
+        )

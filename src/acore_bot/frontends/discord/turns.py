@@ -1,0 +1,64 @@
+"""The messages that are being answered: each but once, and none cut off when the bot stops.
+
+Each is handled in the task in which it was heard. Told to stop, nothing new is taken; what is under
+way gets a while to finish, and is cancelled after that, which its handler answers by keeping and
+marking what was said.
+"""
+
+import asyncio
+from collections import OrderedDict
+
+MAX_REMEMBERED = 10_000
+
+
+class SeenMessages:
+    """Remembers the ids of the latest messages, so that one that comes twice is heard once."""
+
+    def __init__(self, max_remembered: int = MAX_REMEMBERED) -> None:
+        self._ids: OrderedDict[int, None] = OrderedDict()
+        self._max_remembered = max_remembered
+
+    def is_new(self, message_id: int) -> bool:
+        """Whether this id comes for the first time; it does not from now on."""
+        if message_id in self._ids:
+            return False
+        self._ids[message_id] = None
+        if len(self._ids) > self._max_remembered:
+            self._ids.popitem(last=False)
+        return True
+
+
+class Turns:
+    """The tasks that answer messages: each is one of them within a `with` block.
+
+    Every message that anybody says passes here, so this is not a generator, which costs more.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[object]] = set()
+        self.is_stopping = False
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __enter__(self) -> None:
+        """Count the current task among the turns until the block is left."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+
+    def __exit__(self, *_: object) -> None:
+        if task := asyncio.current_task():
+            self._tasks.discard(task)
+
+    async def settle(self, grace_seconds: float, cancelled_seconds: float) -> None:
+        """Let the turns finish, cancel those that take too long, and wait for these a while."""
+        self.is_stopping = True
+        await self._wait(grace_seconds)
+        for task in self._tasks:
+            task.cancel()
+        await self._wait(cancelled_seconds)
+
+    async def _wait(self, seconds: float) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)

@@ -1,0 +1,467 @@
+"""What leaves the bot, as a fake Discord receives it."""
+
+import ast
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import aiohttp
+import discord
+import discord.http
+import pytest
+from multidict import CIMultiDict
+from tests.fakes.clock import SettableClock
+from tests.fakes.desk import Client, Desk, opened
+from tests.fakes.discord.faults import (
+    MISSING_ACCESS,
+    MISSING_PERMISSIONS,
+    UNKNOWN_CHANNEL,
+    UNKNOWN_MESSAGE,
+    Delay,
+    DropReply,
+    Fail,
+    Fault,
+    Reset,
+    TooMany,
+)
+from tests.fakes.discord.limits import Limit
+from tests.fakes.discord.records import Request
+from tests.fakes.discord.server import FakeDiscord
+from tests.fakes.discord.things import Channel
+
+import acore_bot.frontends.discord
+from acore_bot.errors import TargetGone
+from acore_bot.frontends.discord import outbox
+from acore_bot.frontends.discord.outbox import NOTHING, PATIENCE_SECONDS, Outbox
+from acore_bot.frontends.discord.pace import EditPace
+from acore_bot.frontends.discord.rest import InvalidRequests, PromptRatelimit
+
+NOBODY = {"parse": [], "replied_user": False}
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    """A desk."""
+    async with opened() as desk:
+        yield desk
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let discord.py's own pauses, of seconds, take no time."""
+
+    async def sleep(_: float) -> None:
+        await asyncio.sleep(0)
+
+    names = {name: getattr(asyncio, name) for name in asyncio.__all__}
+    monkeypatch.setattr(discord.http, "asyncio", SimpleNamespace(**{**names, "sleep": sleep}))
+
+
+def hostile_texts() -> Iterator[str]:
+    """Yield what a model might say to make people's phones ring."""
+    # fmt: off
+    forms = ("@everyone", "@here", "<@{}>", "<@!{}>", "<@&{}>", "@\u200beveryone",
+             "@e\u200dveryone", "＠everyone", "@еveryone", "@every**one**")  # noqa: RUF001
+    frames = ("{}", "{} {}", "> {}", "`{}`", "```\n{}\n```", "||{}||", "[{}](http://a.example)",
+              "a{}b", "\\{}", "# {}")
+    # fmt: on
+    for form in forms:
+        for frame in frames:
+            yield frame.replace("{}", form)
+
+
+async def test_s10_nobody_is_pinged(desk: Desk) -> None:
+    """Two hundred hostile texts, sent, as replies, as edits and as names and words of files, notify
+    nobody; every request says so, and that no link is to be previewed."""
+    ada = desk.fake.add_user("Ada")
+    asked = await desk.fake.say(ada, desk.channel, "hello")
+    cases = 0
+    for place, form in enumerate(hostile_texts()):
+        text = form.replace("{}", str(ada.id))
+        nonces = (f"{place}-{part}" for part in range(9))
+        if place % 2:
+            message_id = await desk.send(text, next(nonces), reply_to=asked.id)
+        else:
+            message_id = await desk.send(text, next(nonces))
+        if place % 2:
+            await desk.edit(message_id, f"{text}!")
+        else:
+            await desk.outbox.send(
+                desk.channel.id, text, nonce=next(nonces), file=(f"{text}/../a b.md", text)
+            )
+        cases += 2
+    assert cases >= 200
+    sent = [one for one in desk.fake.requests if one.method in {"POST", "PATCH"}]
+    assert len(sent) == cases
+    assert all(one.body["allowed_mentions"] == NOBODY for one in sent)
+    assert all(one.body["flags"] == 4 for one in sent)
+    assert not desk.fake.pings()
+    names = {file.name for one in sent for file in one.files}
+    assert names
+    assert all(name.isascii() and not set("@<>/\\: ") & set(name) for name in names)
+
+
+def test_s10_there_is_no_other_way_out() -> None:
+    """No other module of the front end sends, edits, or replies but through the outbox."""
+    ways = {"send", "reply", "edit", "respond", "send_message", "edit_message", "send_modal",
+            "edit_original_response", "create_thread", "publish", "defer", "forward",
+            "send_files", "handle_message_parameters", "execute_webhook"}  # fmt: skip
+    folder = Path(acore_bot.frontends.discord.__file__).parent
+    found = [
+        f"{path.name}:{node.lineno} {ast.unparse(node)}"
+        for path in folder.rglob("*.py")
+        if path.name != "outbox.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute | ast.Name)
+        and ast.unparse(node.func).rpartition(".")[2] in ways
+        and "outbox" not in ast.unparse(node.func)
+    ]
+    assert not found
+
+
+async def test_links_are_shown_whole(desk: Desk) -> None:
+    """Whatever is sent or edited hides no address."""
+    message_id = await desk.send("[bank.com](http://evil.example)")
+    assert desk.fake.answers(desk.channel) == ["bank.com <http://evil.example>"]
+    await desk.edit(message_id, "[bank.com](http://evil.example/2)")
+    assert desk.fake.answers(desk.channel) == ["bank.com <http://evil.example/2>"]
+
+
+@pytest.mark.parametrize("text", ["", " \n ", "\u200b"])
+async def test_nothing_is_never_sent(desk: Desk, text: str) -> None:
+    """A text that shows nothing becomes an ellipsis, since Discord refuses it."""
+    message_id = await desk.send(text)
+    await desk.edit(message_id, text)
+    sent = [one.body["content"] for one in desk.fake.requests if one.method != "GET"]
+    assert sent == [NOTHING, NOTHING]
+
+
+async def test_a_file_arrives_whole_after_a_second_try(desk: Desk) -> None:
+    """A file is sent anew, from its beginning, when a try fails."""
+    desk.fake.fault("create_message", [Fail(503), Reset()])
+    await desk.outbox.send(desk.channel.id, "Here.", nonce="1-0", file=("answer.md", "é" * 1000))
+    last = desk.fake.requests[-1]
+    assert [(file.name, file.content.decode()) for file in last.files] == [
+        ("answer.md", "é" * 1000)
+    ]
+
+
+async def test_r3_exactly_once(desk: Desk) -> None:
+    """When the answer to every fifth send is lost after Discord performed it, five hundred triggers
+    have five hundred answers."""
+    desk.fake.fault("create_message", lambda one: DropReply() if one.turn % 5 == 0 else None)
+    ids = [await desk.send(f"answer {trigger}", f"{trigger}-0") for trigger in range(500)]
+    assert desk.fake.answers(desk.channel) == [f"answer {trigger}" for trigger in range(500)]
+    assert len(set(ids)) == 500
+
+
+async def test_r11_a_bad_day(desk: Desk) -> None:
+    """When a third of all requests meet one of seven faults, all of two thousand messages arrive,
+    once each."""
+    chance = random.Random(11)
+    faults: list[Fault] = [Fail(status) for status in (500, 502, 503, 504, 524)]
+    faults += [TooMany(40.0), Reset(), DropReply()]
+
+    def befall(_: Request) -> Fault | None:
+        return chance.choice(faults) if chance.random() < 0.05 * len(faults) else None
+
+    desk.fake.fault("create_message", befall)
+    desk.is_timeless = True  # many wait side by side
+    channels = [desk.fake.add_guild(f"{n}").add_text_channel("talk") for n in range(20)]
+
+    async def fill(channel: Channel) -> None:
+        for n in range(100):
+            await desk.outbox.send(channel.id, f"{n}", nonce=f"{channel.id}-{n}")
+
+    async with asyncio.TaskGroup() as group:
+        for channel in channels:
+            group.create_task(fill(channel))
+    for channel in channels:
+        assert desk.fake.answers(channel) == [f"{n}" for n in range(100)]
+
+
+async def test_an_edit_is_repeated(desk: Desk) -> None:
+    """An edit lands although its first tries break in different ways, with growing pauses."""
+    message_id = await desk.send("a")
+    desk.fake.fault("edit_message", [Fail(503), Reset(), DropReply(), Fail(503)])
+    await desk.edit(message_id, "b")
+    assert desk.fake.answers(desk.channel) == ["b"]
+    assert len(desk.pauses) == 4
+    bounds = [(0.25 * 2**tries, 0.5 * 2**tries) for tries in range(4)]
+    assert all(low <= pause <= high for pause, (low, high) in zip(desk.pauses, bounds, strict=True))
+
+
+async def test_a_long_limit_is_waited_for(desk: Desk) -> None:
+    """A limit that discord.py does not wait for is waited for here."""
+    desk.fake.fault("create_message", [TooMany(100.0), TooMany(50.0)])
+    await desk.send("a")
+    assert desk.fake.answers(desk.channel) == ["a"]
+    assert sum(desk.pauses) == pytest.approx(150, abs=2)
+
+
+async def test_a_request_that_hangs_is_repeated(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Discord that accepts a request and says nothing is asked again."""
+    monkeypatch.setattr(outbox, "TRY_SECONDS", 0.05)
+    over = asyncio.Event()
+
+    async def until_over(_: float) -> None:
+        await over.wait()
+
+    desk.fake.rest.sleep = until_over
+    desk.fake.fault("create_message", [Delay(3600)])
+    await desk.send("a")
+    over.set()
+    await desk.fake.until(lambda: all(one.finished_at for one in desk.fake.requests))
+    assert desk.fake.answers(desk.channel) == ["a"]
+    assert len(desk.fake.requests_to("create_message")) == 2
+
+
+async def test_waiting_has_an_end(desk: Desk) -> None:
+    """A limit that is longer than an answer may take is not waited for."""
+    desk.fake.fault("create_message", [TooMany(PATIENCE_SECONDS + 1)])
+    with pytest.raises(TargetGone):
+        await desk.send("a")
+    assert desk.pauses == []
+
+
+async def test_trying_has_an_end(desk: Desk) -> None:
+    """A Discord that does not work at all is given up, within the time of one answer."""
+    desk.fake.fault("create_message", lambda _: Fail(503))
+    with pytest.raises(TargetGone):
+        await desk.send("a")
+    assert len(desk.fake.requests_to("create_message")) <= 12
+    assert desk.clock() <= PATIENCE_SECONDS
+    assert not desk.outbox.is_muted(desk.channel.id)
+
+
+async def test_a_closed_client_sends_nothing(desk: Desk) -> None:
+    """After the client is closed everything is gone."""
+    message_id = await desk.send("a")
+    await desk.client.close()
+    with pytest.raises(TargetGone):
+        await desk.send("b", "2-0")
+    with pytest.raises(TargetGone):
+        await desk.edit(message_id, "b")
+    assert not await desk.outbox.show_typing(desk.channel.id)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [UNKNOWN_MESSAGE, Fail(400, 50035, "Invalid Form Body"), Fail(403, 160002, "Cannot reply")],
+)
+async def test_who_asked_and_took_it_back_is_answered(desk: Desk, refusal: Fault) -> None:
+    """If the message that is replied to cannot be, the answer comes without a reference."""
+    desk.fake.fault("create_message", [refusal])
+    await desk.send("a", reply_to=12345)
+    assert desk.fake.answers(desk.channel) == ["a"]
+    first, second = (one.body for one in desk.fake.requests_to("create_message"))
+    assert first["message_reference"]["message_id"] == 12345
+    assert first["message_reference"]["fail_if_not_exists"] is False
+    assert "message_reference" not in second
+    assert not desk.outbox.is_muted(desk.channel.id)
+
+
+async def test_a_deleted_answer_is_gone_and_its_channel_is_not(desk: Desk) -> None:
+    """Editing a message that somebody deleted ends its answer and nothing else."""
+    message_id = await desk.send("a")
+    await desk.fake.delete_message(desk.fake.messages_of_bot()[0])
+    with pytest.raises(TargetGone):
+        await desk.edit(message_id, "b")
+    assert not desk.outbox.is_muted(desk.channel.id)
+
+
+async def test_what_discord_rejects_is_not_repeated(desk: Desk) -> None:
+    """A message that Discord does not take is given up at once; its channel is not."""
+    with pytest.raises(TargetGone):
+        await desk.send("x" * 2001)
+    assert len(desk.fake.requests_to("create_message")) == 1
+    assert not desk.outbox.is_muted(desk.channel.id)
+
+
+@pytest.mark.parametrize("refusal", [MISSING_PERMISSIONS, MISSING_ACCESS, UNKNOWN_CHANNEL])
+async def test_a_channel_that_refuses_is_left_alone(desk: Desk, refusal: Fault) -> None:
+    """A refusal mutes a channel for a minute and for twice as long each time after, an hour at the
+    most; a message that is taken makes all forgotten."""
+    desk.fake.fault("create_message", lambda _: refusal)
+    muted = []
+    for turn in range(9):
+        with pytest.raises(TargetGone):
+            await desk.send("a", f"{turn}-0")
+        began = desk.clock()
+        while desk.outbox.is_muted(desk.channel.id):
+            desk.clock.advance(30)
+        muted.append(desk.clock() - began)
+    assert muted == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+    desk.fake.faults.clear()
+    await desk.send("b", "b-0")
+    desk.fake.fault("create_message", [refusal])
+    with pytest.raises(TargetGone):
+        await desk.send("c", "c-0")
+    desk.clock.advance(60)
+    assert not desk.outbox.is_muted(desk.channel.id)
+
+
+async def test_nothing_leaves_for_a_muted_channel(desk: Desk) -> None:
+    """While a channel is muted, nothing is sent, edited or typed there, and elsewhere all is."""
+    other = desk.fake.add_guild("other").add_text_channel("talk")
+    message_id = await desk.send("a")
+    desk.fake.fault("create_message", [MISSING_ACCESS])
+    with pytest.raises(TargetGone):
+        await desk.send("b", "2-0")
+    requests = len(desk.fake.requests)
+    with pytest.raises(TargetGone):
+        await desk.send("c", "3-0")
+    with pytest.raises(TargetGone):
+        await desk.edit(message_id, "c")
+    assert not await desk.outbox.show_typing(desk.channel.id)
+    assert len(desk.fake.requests) == requests
+    await desk.outbox.send(other.id, "d", nonce="4-0")
+    assert desk.fake.answers(other) == ["d"]
+
+
+async def test_one_at_a_time_tries_a_channel_again(desk: Desk) -> None:
+    """When a mute is over, one message finds out whether the channel takes any; who comes at the
+    same time is told that it does not. What it does not find out leaves the question open."""
+    desk.fake.fault("create_message", [MISSING_ACCESS, Delay(0.01), *[Fail(503)] * 12])
+    with pytest.raises(TargetGone):
+        await desk.send("a")
+    desk.clock.advance(61)
+    results = await asyncio.gather(
+        *(desk.send("b", f"{n}-1") for n in range(20)), return_exceptions=True
+    )
+    assert sum(isinstance(one, TargetGone) for one in results) == 19
+    assert not desk.outbox.is_muted(desk.channel.id)
+
+
+async def test_a_try_without_an_answer_leaves_the_mute_over(desk: Desk) -> None:
+    """If nobody said no, the next message may try again at once."""
+    desk.fake.fault("create_message", [MISSING_ACCESS, *[Fail(503)] * 12])
+    for nonce in ("1-0", "2-0"):
+        with pytest.raises(TargetGone):
+            await desk.send("a", nonce)
+        desk.clock.advance(61 if nonce == "1-0" else 0)
+    await desk.send("c", "3-0")
+    assert desk.fake.answers(desk.channel) == ["c"]
+
+
+async def test_r10_invalid_requests(desk: Desk) -> None:
+    """A channel that refuses for half an hour and is gone for another costs fewer than a hundred
+    invalid requests, however often somebody speaks there."""
+    desk.fake.fault("*", lambda _: MISSING_PERMISSIONS if desk.clock() < 1800 else UNKNOWN_CHANNEL)
+    for trigger in range(10_000):
+        desk.clock.now = trigger * 0.36
+        if not desk.outbox.is_muted(desk.channel.id):
+            await desk.outbox.show_typing(desk.channel.id)
+            with pytest.raises(TargetGone):
+                await desk.send("a", f"{trigger}-0")
+    assert 5 < sum(one.status in {403, 404} for one in desk.fake.requests) < 100
+
+
+async def test_r10_everything_pauses_before_a_ban(caplog: pytest.LogCaptureFixture) -> None:
+    """Beyond a number of invalid requests within ten minutes nothing is sent until ten more have
+    passed, and the log says so once."""
+    async with opened(most_invalid=20) as desk:
+        desk.fake.fault("create_message", lambda _: MISSING_ACCESS)
+        places = [desk.fake.add_guild(f"{n}").add_text_channel("talk") for n in range(40)]
+        for place in places:
+            with pytest.raises(TargetGone):
+                await desk.outbox.send(place.id, "a", nonce="1-0")
+        assert len(desk.fake.requests_to("create_message")) == 20
+        assert desk.outbox.is_muted(desk.channel.id)
+        assert not await desk.outbox.show_typing(desk.channel.id)
+        assert sum("bans" in one.message for one in caplog.records) == 1
+        desk.fake.faults.clear()
+        desk.clock.advance(400)
+        await desk.send("b")  # waits for the rest
+        assert desk.clock() >= 600
+        assert desk.fake.answers(desk.channel) == ["b"]
+
+
+def test_r10_invalid_requests_are_forgotten() -> None:
+    """What is older than ten minutes, and limits that we share with others, do not count."""
+    clock = SettableClock()
+    invalid = InvalidRequests(most=10, clock=clock)
+    for _ in range(100):
+        invalid.observe(403, None)
+        invalid.observe(200, None)
+        invalid.observe(404, None)
+        for _ in range(20):
+            invalid.observe(429, "shared")
+        clock.advance(70)
+    assert invalid.pause_seconds() == 0
+
+
+async def test_who_uses_up_a_limit_has_its_answer_at_once(desk: Desk) -> None:
+    """The last request that a limit allows is answered without a wait; the next one waits, and does
+    so for a moment that discord.py knew."""
+    desk.fake.limits.by_route["create_message"] = Limit(2, 0.3)
+    for nonce in ("1-0", "2-0"):
+        await desk.send("a", nonce)
+    last = desk.fake.requests[-1]
+    assert last.finished_at is not None
+    assert asyncio.get_running_loop().time() - last.finished_at < 0.2
+    await asyncio.gather(*(desk.send("b", f"{n}-1") for n in range(4)))
+    assert not any(one.status == 429 for one in desk.fake.requests)
+    assert len(desk.fake.answers(desk.channel)) == 6
+
+
+async def test_answers_may_overtake_each_other() -> None:
+    """An older answer, which comes late, does not renew a limit that is used up."""
+    limit = PromptRatelimit(30.0)
+
+    def answer(left: int) -> None:
+        headers = {
+            "X-RateLimit-Limit": "5",
+            "X-RateLimit-Remaining": f"{left}",
+            "X-RateLimit-Reset-After": "5",
+        }
+        response = SimpleNamespace(headers=CIMultiDict(headers))
+        limit.update(cast("aiohttp.ClientResponse", response))
+
+    async with limit:
+        answer(4)
+    async with limit, limit, limit:
+        for left in (1, 2, 3):
+            answer(left)
+    assert limit.remaining == 1
+    async with limit:
+        answer(0)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await limit.acquire()
+
+
+async def test_two_clients_talk_to_two_discords(desk: Desk) -> None:
+    """The address of one client is not that of another."""
+    theirs = desk.fake.api_url
+    async with FakeDiscord() as other:
+        channel = other.add_guild("away").add_text_channel("talk")
+        async with Client(EditPace(), InvalidRequests(), other.api_url) as client:
+            await client.login(other.token)
+            other_outbox = Outbox(client, EditPace(), InvalidRequests())
+            await other_outbox.send(channel.id, "there", nonce="1-0")
+            await desk.send("here")
+    assert theirs == desk.fake.api_url
+    assert other.answers(channel) == ["there"]
+    assert desk.fake.answers(desk.channel) == ["here"]
+
+
+async def test_the_pace_learns_from_what_is_on_the_wire(desk: Desk) -> None:
+    """Edits of a message are spread over a real limit's window and none is refused."""
+    desk.fake.limits.by_route["edit_message"] = Limit(5, 0.5)
+    message_id = await desk.send("0")
+    for n in range(1, 8):
+        await desk.pace.ready(desk.channel.id, message_id)
+        await desk.outbox.edit(desk.channel.id, message_id, f"{n}")
+    await desk.outbox.mend(desk.channel.id, message_id, "end")
+    times = [one.time for one in desk.fake.requests_to("edit_message")]
+    assert not any(one.status == 429 for one in desk.fake.requests)
+    assert times[2] - times[1] > 0.05
+    assert desk.fake.answers(desk.channel) == ["end"]
+    assert desk.fake.edits_in_flight_max[message_id] == 1
