@@ -23,7 +23,9 @@ from msgspec import Struct, to_builtins
 
 from acore_bot import app, config
 from acore_bot.contracts import ChatModel
+from acore_bot.errors import FileUnreadable
 from acore_bot.messages import (
+    Attachment,
     Author,
     ChatMessage,
     ChatRequest,
@@ -69,6 +71,11 @@ class SilentTarget:
     def __init__(self, snowflakes: SnowflakeSequence) -> None:
         self._snowflakes = snowflakes
 
+    @property
+    def max_length(self) -> int | None:
+        """Take texts of any length."""
+        return None
+
     @asynccontextmanager
     async def typing(self) -> AsyncIterator[None]:
         """Show nothing."""
@@ -78,8 +85,19 @@ class SilentTarget:
         """Show nothing."""
         return self._snowflakes.next()
 
+    async def ready(self, message_id: int, *, final: bool = False) -> None:
+        """Be ready."""
+
     async def edit(self, message_id: int, text: str, *, final: bool = False) -> None:
         """Show nothing."""
+
+    async def attach(self, text: str, file_name: str, content: str) -> int:  # noqa: ARG002
+        """Show nothing."""
+        return self._snowflakes.next()
+
+    async def fetch(self, attachment: Attachment) -> bytes:
+        """Have no files."""
+        raise FileUnreadable(f"There is no {attachment.name}.")
 
 
 def question(turn: int) -> str:

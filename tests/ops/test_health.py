@@ -3,11 +3,10 @@
 import pytest
 
 from acore_bot.errors import AuthFailed, ModelError, ModelNotFound, Unavailable
-from acore_bot.messages import Delta, End, ModelInfo
+from acore_bot.messages import Delta, End, Finding, ModelInfo
 from acore_bot.ops.health import (
     MAX_DESCRIBED_MODELS,
     PROBE_TOKENS,
-    Finding,
     ModelFinding,
     examine_provider,
     probe,

@@ -1,0 +1,132 @@
+"""`acore run`: a process that serves people on a Discord of ours, over the wire."""
+
+import signal
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from tests.fakes.command import Command, finish
+from tests.fakes.discord.server import FakeDiscord
+from tests.fakes.discord.things import Channel, User
+
+TOKEN_SHOWN = "test-token-nobody-may-read"
+WORDS = [f"word{number} " for number in range(60)]
+
+Start = Callable[..., Awaitable[Process]]
+
+
+@pytest.fixture
+async def discord() -> AsyncIterator[FakeDiscord]:
+    """Open a Discord with its usual limits."""
+    async with FakeDiscord() as fake:
+        fake.gateway.heartbeat_seconds = 1.0
+        yield fake
+
+
+@pytest.fixture
+async def start(discord: FakeDiscord, command: Command, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Return a function that starts the bot and returns once it is there."""
+    monkeypatch.setenv("DISCORD_TOKEN", discord.token)
+    monkeypatch.setenv("ACORE_DISCORD__API_URL", discord.api_url)
+    monkeypatch.setenv("ACORE_DISCORD__GATEWAY_URL", discord.gateway_url)
+    monkeypatch.setenv("ACORE_DISCORD__GATHER_SECONDS", "0.05")
+
+    async def run(*arguments: str) -> Process:
+        process = await command.start(*arguments, "run")
+        await discord.until(lambda: bool(discord.identifies), seconds=30)
+        return process
+
+    return run
+
+
+def home_of(discord: FakeDiscord) -> tuple[Channel, User]:
+    """Furnish a guild with a channel and a person."""
+    guild = discord.add_guild("home")
+    channel, ada = guild.add_text_channel("talk"), discord.add_user("Ada")
+    guild.add_member(ada)
+    return channel, ada
+
+
+async def test_a_mention_is_answered_as_the_model_speaks(
+    discord: FakeDiscord, start: Start, write_settings: Callable[[str], object]
+) -> None:
+    """Typing comes first, then text, which grows by edits and ends as what the model said; and the
+    process ends well when it is told to stop."""
+    said = "".join(WORDS).strip()
+    write_settings(
+        '[chat]\nmodel = "demo/script"\n'
+        f'[providers.demo]\nkind = "scripted"\nanswers = ["{said}"]\ndelay_seconds = 0.05\n'
+    )
+    channel, ada = home_of(discord)
+    process = await start()
+    await discord.say(ada, channel, f"{discord.bot_user.mention} tell me")
+    await discord.until(lambda: bool(discord.answers(channel)))
+    assert discord.typing
+    await discord.until(lambda: discord.answers(channel) == [said], seconds=30)
+    (answer,) = discord.messages_of_bot()
+    texts = [revision.text for revision in discord.history(answer)]
+    assert len(texts) > 2
+    assert all(text.endswith("▌") and said.startswith(text[:-2]) for text in texts[:-1])
+    assert not discord.pings()
+    assert not discord.violations
+    process.send_signal(signal.SIGTERM)
+    done = await finish(process)
+    assert done.code == 0
+    assert "Traceback" not in done.err
+    assert discord.token not in done.err
+    assert said not in done.err
+
+
+@pytest.mark.embedded
+async def test_the_embedded_model_answers_on_discord(discord: FakeDiscord, start: Start) -> None:
+    """With no settings but a token, the model inside the package answers, and what it said is the
+    text of its last edit."""
+    channel, ada = home_of(discord)
+    process = await start()
+    await discord.say(ada, channel, f"{discord.bot_user.mention} What is the capital of France?")
+
+    def is_answered() -> bool:
+        return any(not answer.endswith("▌") for answer in discord.answers(channel))
+
+    await discord.until(is_answered, seconds=50)
+    (answer,) = discord.answers(channel)
+    assert "Paris" in answer
+    process.send_signal(signal.SIGINT)
+    assert (await finish(process)).code == 0
+
+
+async def test_a_wrong_token_ends_it_with_a_sentence(
+    discord: FakeDiscord, command: Command, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Discord's refusal is one line and a remedy, with an exit code of its own, and tells nobody
+    the token."""
+    monkeypatch.setenv("DISCORD_TOKEN", TOKEN_SHOWN)
+    done = await command.run("run")
+    assert done.code == 3
+    assert "Traceback" not in done.err
+    assert TOKEN_SHOWN not in done.err
+    assert "token" in done.err
+
+
+@pytest.mark.parametrize("code", [4004, 4010, 4011, 4012, 4013, 4014])
+async def test_r7_a_fatal_close_ends_the_process(
+    code: int, discord: FakeDiscord, start: Start, scripted: None
+) -> None:
+    """What Discord closes for good is not tried again: one new session, one sentence, code 3."""
+    discord.gateway.refuse_identifies(code, 5)
+    process = await start()
+    done = await finish(process)
+    assert done.code == 3
+    assert len(discord.identifies) == 1
+    assert "Traceback" not in done.err
+    assert discord.token not in done.err
+    (line,) = [line for line in done.err.splitlines() if line.startswith("acore: ")]
+    assert line.endswith(".")
+
+
+async def test_without_a_token_it_says_where_to_get_one(command: Command, scripted: None) -> None:
+    """There is nothing to serve without an account, and the remedy is a place to go to."""
+    done = await command.run("run")
+    assert done.code == 2
+    assert "There is no Discord token." in done.err
+    assert "https://discord.com/developers/applications" in done.err
