@@ -2,8 +2,9 @@
 
     uv run python benchmarks/run.py [NAME…] [--quick] [--json FILE]
 
-The names are `dedup`, `stream`, `history` and `failover`; without any, all are measured. A figure
-that has a target says whether it meets it. Close other programs: the machine is part of the figure.
+The names are `dedup`, `stream`, `history`, `failover`, `dispatch` and `edits`; without any, all are
+measured. A figure that has a target says whether it meets it. Close other programs: the machine is
+part of the figure.
 """
 
 import argparse
@@ -20,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.figures import Figure, show
 
-NAMES = ("dedup", "stream", "history", "failover")
+NAMES = ("dedup", "stream", "history", "failover", "dispatch", "edits")
 
 
 def choose(names: Sequence[str]) -> list[str]:

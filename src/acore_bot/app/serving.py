@@ -1,5 +1,6 @@
 """The bot where people are: front ends that serve until they are told to stop."""
 
+import gc
 from collections.abc import Iterable
 
 from acore_bot import plugins
@@ -22,7 +23,11 @@ WHERE_TOKENS_ARE_MADE = (
 async def serve_discord(settings: Settings, emit: Emit = ignore) -> None:
     """Answer people on Discord until told to stop. Raises `AcoreError`."""
     async with open_app(settings, emit, discord_manners(settings)) as bot:
-        await open_discord(settings, bot).run(bot.handler)
+        discord = open_discord(settings, bot)
+        # What start-up made stays, so no sweep for garbage need stop the loop to look at it again.
+        gc.collect()
+        gc.freeze()
+        await discord.run(bot.handler)
 
 
 def discord_manners(settings: Settings) -> Manners:

@@ -334,6 +334,60 @@ def test_final_texts_come_first_and_then_the_oldest() -> None:
     leap(story)
 
 
+def test_final_texts_of_all_channels_go_in_the_order_of_their_coming() -> None:
+    """When the global limit is spent, whoever asked first is served first, however old the text."""
+
+    async def story() -> None:
+        pace = EditPace(clock=now)
+        order: list[int] = []
+
+        async def finish(channel_id: int) -> float:
+            await pace.ready(channel_id, channel_id, final=True)
+            order.append(channel_id)
+            return now()
+
+        with waiting(finish(2)) as first:
+            await asyncio.wait(first)  # so that its message was changed lately
+        for _ in range(50):
+            pace.note()
+        order.clear()
+        with waiting(finish(2)) as late:
+            await asyncio.sleep(0.01)
+            with waiting(finish(1)) as later:
+                await asyncio.wait([*late, *later])
+        assert order == [2, 1]
+
+    leap(story)
+
+
+def test_posts_and_final_texts_make_room_for_more_of_them() -> None:
+    """While posts and final texts come, ordinary edits leave more of the limit to them."""
+
+    async def story() -> None:
+        alone, beside = [await most_edits_in_a_second(urgent=count) for count in (0, 4)]
+        assert beside == alone - 8, "the four themselves, and four more"
+
+    leap(story)
+
+
+async def most_edits_in_a_second(urgent: int) -> int:
+    """Count the ordinary edits that a pace lets through in a second after so many posts."""
+    pace = EditPace(clock=now)
+    count = 0
+    for _ in range(urgent):
+        await pace.admit()
+
+    async def edit(channel_id: int) -> float:
+        nonlocal count
+        await pace.ready(channel_id, channel_id)
+        count += 1
+        return now()
+
+    with waiting(*map(edit, range(100))):
+        await asyncio.sleep(1.0)
+    return count
+
+
 def test_a_limit_that_was_hit_holds_its_channel_alone() -> None:
     """After a 429 a channel waits for as long as it was told, and no other does."""
 

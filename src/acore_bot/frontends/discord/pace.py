@@ -40,6 +40,9 @@ ORDINARY: Rank = 1  # other edits, and typing
 SPARE_SECONDS = 0.08
 # Discord counts when a request arrives, which may be a bit sooner after the last than it was sent.
 GLOBAL_WINDOW_SECONDS = 1.05
+# As many posts and final texts as were sent of late find a place at once, up to this: they come in
+# crowds, and ordinary edits can wait.
+MOST_KEPT = 4
 # What bots commonly see; it holds until Discord said otherwise, or if somebody drops its headers.
 ASSUMED_INTERVAL_SECONDS = 1.25
 UNUSED_SECONDS = 300.0
@@ -186,6 +189,7 @@ class EditPace:
         self._distance_seconds = 1 / self._most[ORDINARY]
         self._sent: deque[float] = deque(maxlen=requests_per_second)
         self._ordinary_sent_at = -math.inf
+        self._urgent_sent: deque[float] = deque(maxlen=MOST_KEPT)
         self._held_until = -math.inf
         self._order = itertools.count()
         self._channels: OrderedDict[int, _Channel] = OrderedDict()  # the last used one is last
@@ -313,6 +317,8 @@ class EditPace:
         self._sent.append(now)
         if waiting.rank == ORDINARY:
             self._ordinary_sent_at = now
+        else:
+            self._urgent_sent.append(now)
         waiting.granted.set_result(None)
         if channel is not None:
             channel.spend(waiting.message_id, now)
@@ -322,9 +328,12 @@ class EditPace:
         """When the global limit lets through a request of this rank."""
         while self._sent and self._sent[0] <= now - GLOBAL_WINDOW_SECONDS:
             self._sent.popleft()
-        at = self._held_until
-        if len(self._sent) >= self._most[rank]:
-            at = max(at, self._sent[-self._most[rank]] + GLOBAL_WINDOW_SECONDS)
+        at, most = self._held_until, self._most[rank]
+        if rank == ORDINARY:
+            kept = sum(sent > now - GLOBAL_WINDOW_SECONDS for sent in self._urgent_sent)
+            most = max(most - kept, 1)
+        if len(self._sent) >= most:
+            at = max(at, self._sent[-most] + GLOBAL_WINDOW_SECONDS)
         if rank == ORDINARY:
             at = max(at, self._ordinary_sent_at + self._distance_seconds)
         return at
