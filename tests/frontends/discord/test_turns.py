@@ -1,6 +1,8 @@
 """Each message once, and none cut off when the bot stops."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,13 +23,23 @@ def test_a_message_is_new_once_while_it_is_remembered(ids: list[int], most: int)
             latest = [*latest, message_id][-most:]
 
 
+@contextmanager
+def counted(turns: Turns) -> Iterator[None]:
+    """Make the current task one of the turns within a block."""
+    task = turns.begin()
+    try:
+        yield
+    finally:
+        turns.end(task)
+
+
 async def test_a_turn_that_ends_in_time_is_let_end() -> None:
     """Within the grace nobody is cancelled."""
     turns, said = Turns(), asyncio.Event()
     ended = []
 
     async def answer() -> None:
-        with turns:
+        with counted(turns):
             await said.wait()
             ended.append("well")
 
@@ -47,7 +59,7 @@ async def test_a_turn_that_takes_too_long_is_cancelled_and_waited_for() -> None:
     turns, marks = Turns(), []
 
     async def answer() -> None:
-        with turns:
+        with counted(turns):
             try:
                 await asyncio.Event().wait()
             finally:
@@ -66,7 +78,7 @@ async def test_a_turn_that_does_not_obey_is_left() -> None:
     turns, let_go = Turns(), asyncio.Event()
 
     async def answer() -> None:
-        with turns:
+        with counted(turns):
             while not let_go.is_set():
                 try:
                     await let_go.wait()

@@ -160,17 +160,22 @@ class Discord:
             or self._outbox.is_muted(message.channel.id)
         ):
             return
-        with self._turns:
-            try:
-                incoming = to_incoming(message, bot, is_late=is_late)
-                await self._handler(incoming, self._reply(message))
-            except TargetGone as error:
-                log.info("an answer found no place in channel %d: %s", message.channel.id, error)
+        task = self._turns.begin()
+        try:
+            incoming = to_incoming(message, bot, is_late=is_late)
+            await self._handler(incoming, self._reply(message))
+        except TargetGone as error:
+            log.info("an answer found no place in channel %d: %s", message.channel.id, error)
+        finally:
+            self._turns.end(task)
 
     async def catch_up(self, shard_id: int, lost_at: datetime | None) -> None:
         """Read back what was said while a shard heard nothing."""
-        with self._catching_up:
+        task = self._catching_up.begin()
+        try:
             await self._catch_up.run(shard_id, lost_at)
+        finally:
+            self._catching_up.end(task)
 
     def _reply(self, message: discord.Message) -> DiscordReply:
         return DiscordReply(

@@ -101,7 +101,7 @@ class Outbox:
 
     def is_muted(self, channel_id: int) -> bool:
         """Whether nothing can be shown in a channel for the time being."""
-        mute = self._mutes.get(channel_id)
+        mute = self._mutes.get(channel_id) if self._mutes else None
         is_left_alone = mute is not None and self._clock() < mute.until
         return is_left_alone or self._invalid.pause_seconds() > 0
 

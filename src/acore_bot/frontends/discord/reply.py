@@ -1,6 +1,5 @@
 """Where an answer to one Discord message becomes visible."""
 
-import itertools
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -19,6 +18,9 @@ class DiscordReply:
     plainly, as a person's would. A part's nonce is made of the message and its own number.
     """
 
+    # Made for every message that is heard, also for those that nobody answers.
+    __slots__ = ("_channel_id", "_fetch", "_outbox", "_pace", "_parts", "_trigger_id", "_typing")
+
     def __init__(
         self,
         outbox: Outbox,
@@ -35,7 +37,7 @@ class DiscordReply:
         self._channel_id = channel_id
         self._trigger_id = trigger_id
         self._fetch = fetch
-        self._parts = itertools.count()
+        self._parts = 0
 
     @property
     def max_length(self) -> int | None:
@@ -67,7 +69,8 @@ class DiscordReply:
         return await self._fetch(attachment)
 
     async def _send(self, text: str, file: tuple[str, str] | None = None) -> int:
-        part = next(self._parts)
+        part = self._parts
+        self._parts += 1
         return await self._outbox.send(
             self._channel_id,
             text,

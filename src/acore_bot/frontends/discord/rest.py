@@ -139,6 +139,8 @@ class InvalidRequests:
 
     def pause_seconds(self) -> float:
         """How long nothing may be sent; 0 if all is well."""
+        if self._resumes_at == -math.inf:  # as it nearly always is
+            return 0.0
         return max(self._resumes_at - self._clock(), 0.0)
 
 

@@ -14,7 +14,14 @@ import discord
 from discord.abc import User
 from msgspec import structs
 
-from acore_bot.messages import Attachment, Author, IncomingMessage, Quote, printable
+from acore_bot.messages import (
+    Attachment,
+    Author,
+    IncomingMessage,
+    Quote,
+    SnowflakeSequence,
+    printable,
+)
 
 CONVERSATION_PREFIX = "discord:"
 MAX_NAME_CHARACTERS = 32
@@ -29,6 +36,7 @@ _MARKUP = re.compile(
     r"|t:(?P<time>-?\d{1,13})(?::[tTdDfFsSR])?"
     r"|/(?P<command>[^:<>\n]{1,100}):\d{15,20})>"
 )
+DISCORD_EPOCH = SnowflakeSequence.EPOCH_MILLISECONDS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The marks of a label, and letters that nobody sees: fillers, the joiner, the variation selectors.
 _FORBIDDEN_IN_NAMES = frozenset("[]<>:|#@`\u115f\u1160\u2800\u3164\uffa0\u034f") | {
@@ -54,7 +62,7 @@ def to_incoming(message: discord.Message, bot: User, *, is_late: bool = False) -
         conversation=conversation_name(channel.id),
         author=_author(author),
         text=_text_without_address(message, bot) if "<" in content else content,
-        created_at=message.created_at,
+        created_at=_time_of(message.id),
         is_private=isinstance(channel, discord.DMChannel),
         is_thread=isinstance(channel, discord.Thread),
         is_late=is_late,
@@ -64,6 +72,11 @@ def to_incoming(message: discord.Message, bot: User, *, is_late: bool = False) -
     if message.mentions or message.reference or message.attachments:
         return _with_company(incoming, message, bot)
     return incoming
+
+
+def _time_of(snowflake: int) -> datetime:
+    # As discord.py has it, without the way there.
+    return datetime.fromtimestamp(((snowflake >> 22) + DISCORD_EPOCH) / 1000, UTC)
 
 
 def _with_company(
@@ -97,6 +110,7 @@ def concerns_bot(message: discord.Message, bot: User) -> bool:
 
 
 @lru_cache(MAX_REMEMBERED_NAMES)
+@lru_cache(maxsize=4096)  # the same few people speak again and again
 def readable_name(name: str, max_characters: int = MAX_NAME_CHARACTERS) -> str:
     """Make a name of one line, without brackets, marks of mentions, or anything invisible."""
     if not name.isalnum() or not name.isascii():

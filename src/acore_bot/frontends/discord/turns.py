@@ -29,9 +29,9 @@ class SeenMessages:
 
 
 class Turns:
-    """The tasks that answer messages: each is one of them within a `with` block.
+    """The tasks that answer messages: each is one of them from `begin` to `end`.
 
-    Every message that anybody says passes here, so this is not a generator, which costs more.
+    Every message that anybody says passes here, so this is no context manager, which costs more.
     """
 
     def __init__(self) -> None:
@@ -41,15 +41,16 @@ class Turns:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def __enter__(self) -> None:
-        """Count the current task among the turns until the block is left."""
+    def begin(self) -> asyncio.Task[object]:
+        """Count the current task among the turns, and return it."""
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        return task
 
-    def __exit__(self, *_: object) -> None:
-        if task := asyncio.current_task():
-            self._tasks.discard(task)
+    def end(self, task: asyncio.Task[object]) -> None:
+        """Let go of a task."""
+        self._tasks.discard(task)
 
     async def settle(self, grace_seconds: float, cancelled_seconds: float) -> None:
         """Let the turns finish, cancel those that take too long, and wait for these a while."""
