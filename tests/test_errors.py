@@ -98,3 +98,27 @@ def test_wrong_settings_have_an_exit_code_of_their_own(kind: type[AcoreError]) -
     1."""
     assert kind.exit_code == 2
     assert AcoreError.exit_code == ModelError.exit_code == errors.HistoryError.exit_code == 1
+
+
+SECRET_PLACE = "/home/ada/acore.toml"
+
+
+@pytest.mark.parametrize(
+    "kind", [*subclasses(errors.ConfigurationError), *subclasses(errors.HistoryError)]
+)
+def test_strangers_hear_nothing_of_the_owners_machine(kind: type[AcoreError]) -> None:
+    """Where the owner's files are, and what is wrong with them, stays between owner and log."""
+    error = kind(f"The file {SECRET_PLACE} is no TOML.", remedy=f"Correct {SECRET_PLACE}.")
+    assert SECRET_PLACE not in error.public
+    assert "owner" in error.public
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in subclasses(ModelError) if kind is not ModelError]
+)
+def test_strangers_hear_what_they_can_do_about_a_model(kind: type[ModelError]) -> None:
+    """A model's fault is told with what helps the one who asked, not with the owner's chores."""
+    error = kind(provider="tea", model="assam", remedy="Run `ollama serve`.")
+    assert error.public.startswith(error.sentence)
+    assert ("ollama" in error.public) == (kind.action == "tell")
+    assert ("owner" in error.public) == (kind.action == "stop")

@@ -69,12 +69,22 @@ class AcoreError(Exception):
     def __str__(self) -> str:
         return f"{self.sentence} {self.remedy}".strip()
 
+    @property
+    def public(self) -> str:
+        """What is fit for strangers: nothing of the owner's machine, and no work for the owner."""
+        return str(self)
+
 
 class ConfigurationError(AcoreError):
     """The settings are wrong. The sentence names the file or variable, the key and the value."""
 
     exit_code = 2
     kind = "configuration"
+
+    @property
+    def public(self) -> str:
+        """Say whose matter it is."""
+        return "Something is wrong in my settings; my owner's log says what."
 
 
 class UnknownPlugin(ConfigurationError):
@@ -120,6 +130,13 @@ class Unexpected(AcoreError):
 
 class HistoryError(AcoreError):
     """The store could not do what was asked; nothing was half-written."""
+
+    kind = "history"
+
+    @property
+    def public(self) -> str:
+        """Say whose matter it is."""
+        return "Something is wrong with my memory; my owner's log says what."
 
 
 class DuplicateMessage(HistoryError):
@@ -168,6 +185,16 @@ class ModelError(AcoreError):
         self.model = model
         self.detail = detail[:500]
         self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def public(self) -> str:
+        """Say what it was, and what the one who asked can do."""
+        remedies = {
+            "retry": "Please ask again in a moment.",
+            "tell": self.remedy,
+            "stop": "My owner has to see to it.",
+        }
+        return f"{self.sentence} {remedies[self.action]}".strip()
 
 
 class RateLimited(ModelError):

@@ -178,10 +178,14 @@ def test_remarks_stand_among_other_notes() -> None:
     assert answer.final_text == f"Hello\n\n*[{NOTES['length']}; a.zip: no; {note}]*"
 
 
-def test_a_fault_is_told_without_remarks() -> None:
-    """Where there is no answer to doubt, a fault's own sentence stands alone."""
+def test_remarks_stand_below_a_fault_too() -> None:
+    """Where there is no answer, or only half of one, people still learn what became of a file."""
     answer = make_answer(fault=TIMED_OUT, remarks=("a.zip: no",))
-    assert answer.final_text == TOLD
+    assert answer.final_text == f"{TOLD}\n\n*[a.zip: no]*"
+    half = make_answer("Half", fault=TIMED_OUT, remarks=("a.zip: no",))
+    assert half.final_text == f"Half\n\n*[{TOLD}; a.zip: no]*"
+    empty = make_answer(ends="stop", remarks=("a.zip: no",))
+    assert empty.final_text == f"{NOTHING_SAID}\n\n*[a.zip: no]*"
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from tests.fakes.clock import SettableClock
 from tests.fakes.recording_target import Edited, Posted, RecordingTarget, Typing
 from tests.fakes.talk import ADA, BEN, NOON, answered, asked, heard, line
@@ -15,11 +17,19 @@ import acore_bot
 from acore_bot.chat.answer import STOPPED_EARLY
 from acore_bot.chat.commands import Commands
 from acore_bot.chat.conversation import Choice, Choices, Conversations
+from acore_bot.chat.gathering import Patience
 from acore_bot.chat.persona import PersonaLibrary
 from acore_bot.chat.prompt import PromptBuilder, PromptOptions
 from acore_bot.chat.tokens import TokenEstimator
 from acore_bot.chat.turn import NOT_REMEMBERED, TurnTaker
-from acore_bot.errors import ConfigurationError, TargetGone, TimedOut, TooLong, Unexpected
+from acore_bot.errors import (
+    ConfigurationError,
+    HistoryError,
+    TargetGone,
+    TimedOut,
+    TooLong,
+    Unexpected,
+)
 from acore_bot.history.sqlite import SQLiteHistory
 from acore_bot.messages import (
     Author,
@@ -641,3 +651,91 @@ async def test_a_prompt_too_long_for_who_answers_instead_is_shortened(core: Core
     before, shortened, after = (len(request.messages) for request in core.model.requests)
     assert shortened < before < after
     assert core.target.texts[-1] == "I am back."
+
+
+async def test_a_store_that_fails_bothers_nobody_who_was_not_speaking_to_the_bot(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a thread the bot may have to look up whether it belongs there. If it cannot, it is silent,
+    for what was said may be for somebody else."""
+
+    async def fail(conversation: str, limit: int) -> tuple[Message, ...]:
+        raise HistoryError("The file /home/ada/history is locked.")
+
+    monkeypatch.setattr(core.history, "recent", fail)
+    said = heard(1, is_private=False, is_thread=True)
+    await core.hear(said)
+    await core.hear(structs.replace(said, author_is_bot=True))
+    await core.hear(structs.replace(said, addresses_others=True))
+    await core.hear(structs.replace(said, text="#ignore"))
+    assert core.target.steps == []
+
+
+async def test_a_thread_to_which_the_bot_belongs_is_answered(core: Core) -> None:
+    """Where it has answered before, it needs no mention; elsewhere it does."""
+    await core.history.append(line(1))
+    core.will_say("Yes?")
+    await core.hear(heard(50, is_private=False, is_thread=True, conversation="milk"))
+    assert core.target.steps == []
+    await core.hear(heard(50, is_private=False, is_thread=True))
+    assert core.target.visible == {1_000: "Yes?"}
+
+
+async def test_what_was_answered_before_is_not_answered_when_it_comes_late(core: Core) -> None:
+    """A message that is read back after an absence may have been answered before it."""
+    await core.history.append(line(1))
+    core.will_say("Again?")
+    await core.hear(heard(1, is_late=True))
+    assert core.target.steps == []
+    await core.hear(heard(3, is_late=True))
+    assert core.target.visible == {1_000: "Again?"}
+
+
+async def test_people_elsewhere_hear_other_words_than_the_owner(
+    core: Core, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where strangers read along, errors tell them nothing of the owner's files; the log does."""
+
+    async def fail(conversation: str, limit: int) -> tuple[Message, ...]:
+        raise HistoryError("The file /home/ada/history is locked.")
+
+    monkeypatch.setattr(core.history, "recent", fail)
+    taker = replace(core.taker, tell=attrgetter("public"))
+    await taker(heard(1), core.target)
+    (told,) = core.target.texts
+    assert "/home" not in told
+    assert "/home/ada/history" in caplog.text
+
+
+async def test_what_a_server_repeats_of_people_is_not_logged(
+    core: Core, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Servers quote the request that they refuse; that is for those who debug."""
+    caplog.set_level("INFO")
+    core.will_say([TimedOut(detail="my private words")])
+    await core.hear(heard(1, "my private words"))
+    assert "my private words" not in caplog.text
+    assert "took too long" in caplog.text
+
+
+async def test_a_gathered_turn_is_stored_message_by_message(core: Core) -> None:
+    """Rapid messages are answered together, and each is stored as it was said."""
+    conversations = Conversations(
+        core.history,
+        history_messages=200,
+        patience=Patience(pause_seconds=0.01, longest_seconds=1.0),
+    )
+    core.will_say("Both.")
+    taker = replace(core.taker, conversations=conversations)
+    await asyncio.gather(
+        taker(heard(1, "One."), RecordingTarget()), taker(heard(2, "Two."), core.target)
+    )
+    assert core.target.visible == {1_000: "Both."}
+    assert await core.stored() == [
+        ("user", "One.", None),
+        ("user", "Two.", None),
+        ("assistant", "Both.", "stop"),
+    ]
+    said = await core.history.recent("tea", 10)
+    assert [message.parent_id for message in said] == [None, 1, 2]
+    assert core.prompts == [["One.\n\nTwo."]]

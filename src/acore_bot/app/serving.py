@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Iterable
+from operator import attrgetter
 
 from acore_bot import plugins
 from acore_bot.app.towers import App, Manners, open_app
@@ -43,6 +44,7 @@ def discord_manners(settings: Settings) -> Manners:
         patience=Patience(
             pause_seconds=knobs.gather_seconds, longest_seconds=knobs.gather_longest_seconds
         ),
+        tell=attrgetter("public"),
         files=Reader(ReadLimits(max_characters=settings.files.max_characters)),
     )
 

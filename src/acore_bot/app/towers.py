@@ -7,7 +7,7 @@ A line stands before each provider, inside of fail-over: whoever cannot be serve
 the next model. What is opened is closed in reverse order, also when something fails half-way.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +74,13 @@ class App:
 @dataclass(frozen=True, kw_only=True)
 class Manners:
     """How a front end wants the core to behave: what deserves an answer, how long a message waits
-    for the next one of the same person, and who reads the files that people send along."""
+    for the next one of the same person, who reads the files that people send along, and how errors
+    are worded for those who read along."""
 
     rules: Rules = DEFAULT_RULES
     patience: Patience = NO_PATIENCE
     files: FileReader | None = None
+    tell: Callable[[AcoreError], str] = str
 
 
 @asynccontextmanager
@@ -128,6 +130,7 @@ async def open_app(
                 rules=manners.rules,
                 materials=MaterialReader(manners.files, max_files=settings.files.max_files),
                 sights=sights,
+                tell=manners.tell,
                 emit=emit,
             )
             yield App(

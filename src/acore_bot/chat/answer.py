@@ -1,6 +1,7 @@
 """What came of asking a model: an answer that grows, and the note under one that is not whole."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from acore_bot.errors import AcoreError
@@ -21,7 +22,8 @@ NOTHING_SAID = "The model had nothing to say. Try to ask in other words."
 @dataclass(kw_only=True)
 class Answer:
     """An answer while it streams. `model` is who was asked; times are monotonic seconds; `remarks`
-    are what the person should know of files that could not be read."""
+    are what the person should know of files that could not be read; `tell` words an error for
+    whoever reads along."""
 
     model: str
     asked_at: float
@@ -31,6 +33,7 @@ class Answer:
     fault: AcoreError | None = None
     is_stopped: bool = False
     remarks: tuple[str, ...] = ()
+    tell: Callable[[AcoreError], str] = str
     _parts: list[str] = field(default_factory=list, init=False)
 
     @property
@@ -64,13 +67,13 @@ class Answer:
         """What the person sees in the end: the text, and a note if it is not whole."""
         text = self.text.strip()
         if not text:
-            return self._excuse()
+            return "\n\n".join((self._excuse(), *(f"*[{it}]*" for it in self.remarks)))
         note = self._note()
         return f"{text}{_fence_to_close(text)}\n\n*[{note}]*" if note else text
 
     def _note(self) -> str:
         if self.fault:
-            return str(self.fault)
+            return "; ".join((self.tell(self.fault), *self.remarks))
         notes = [NOTES.get(self.finish_reason), *self.remarks]
         if self.answered_by != self.model:
             notes.append(f"answered by {self.answered_by}, because {self.model} could not")
@@ -78,7 +81,7 @@ class Answer:
 
     def _excuse(self) -> str:
         if self.fault and not self.is_stopped:
-            return str(self.fault)
+            return self.tell(self.fault)
         if self.finish_reason == "length" and self.has_reasoning:
             return ONLY_THOUGHT
         if self.is_stopped:

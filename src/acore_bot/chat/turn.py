@@ -25,7 +25,7 @@ from msgspec import structs
 from acore_bot.chat import attention
 from acore_bot.chat.alarm import Alarm
 from acore_bot.chat.answer import Answer, place_in_line
-from acore_bot.chat.attention import DEFAULT_RULES, Rules
+from acore_bot.chat.attention import DEFAULT_RULES, Decision, Rules
 from acore_bot.chat.commands import Commands
 from acore_bot.chat.conversation import Choices, Conversations, Turn
 from acore_bot.chat.loops import LoopGuard
@@ -57,7 +57,10 @@ NOT_REMEMBERED = "What we say here is not remembered just now."
 
 @dataclass(frozen=True, kw_only=True)
 class TurnTaker:
-    """The core as a front end sees it: one callable that does all that a message calls for."""
+    """The core as a front end sees it: one callable that does all that a message calls for.
+
+    `tell` words an error for whoever reads along.
+    """
 
     model: ChatModel
     conversations: Conversations
@@ -70,6 +73,7 @@ class TurnTaker:
     sights: Sights = field(default_factory=Sights)
     loops: LoopGuard = field(default_factory=LoopGuard)
     store_alarm: Alarm = field(default_factory=Alarm)
+    tell: Callable[[AcoreError], str] = str
     emit: events.Emit = events.ignore
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
@@ -81,33 +85,46 @@ class TurnTaker:
         try:
             if isinstance(incoming, IncomingCommand):
                 await target.post(await self.commands.run(incoming), final=True)
-            elif await self._answers(incoming):
+                return
+            self.loops.hear(incoming)
+            if self._decide(incoming).answers or await self._belongs(incoming):
                 await self._take_turn(incoming, target)
         except TargetGone:
             raise
         except AcoreError as error:
-            await target.post(str(error), final=True)
+            log.warning("a message could not be answered: %s", error)
+            await target.post(self.tell(error), final=True)
         except Exception:
             # Whatever else it is, the person must not be left without a word.
             log.exception("a message could not be answered")
             await target.post(str(Unexpected()), final=True)
 
-    async def _answers(self, message: IncomingMessage) -> bool:
-        has_spoken = attention.may_belong(message, self.rules) and (
-            await self.conversations.has_spoken(message.conversation)
-        )
-        decision = attention.decide(
+    def _decide(self, message: IncomingMessage, *, has_spoken: bool = False) -> Decision:
+        return attention.decide(
             message,
             self.rules,
             has_spoken_here=has_spoken,
             is_going_on=self.conversations.is_gathering(message),
         )
-        self.loops.hear(message)
-        if not decision.answers or not self.loops.allows(message):
+
+    async def _belongs(self, message: IncomingMessage) -> bool:
+        """Tell whether a message is for the bot because of what it said there before."""
+        if not attention.may_belong(message, self.rules):
             return False
-        return not (message.is_late and await self.conversations.was_answered(message))
+        if not self._decide(message, has_spoken=True).answers:
+            return False
+        try:
+            return await self.conversations.has_spoken(message.conversation)
+        except HistoryError as error:
+            # It may be for somebody else, who must not hear of our troubles.
+            log.warning("a thread cannot be followed: %s", error)
+            return False
 
     async def _take_turn(self, message: IncomingMessage, target: ReplyTarget) -> None:
+        if not self.loops.allows(message):
+            return
+        if message.is_late and await self.conversations.was_answered(message):
+            return
         # Typing is shown from the start, also while the turn is waited for.
         async with Reply(target) as reply, self.conversations.take_turn(message) as turn:
             if turn is not None:
@@ -117,7 +134,7 @@ class TurnTaker:
     async def _answer(self, turn: Turn, reply: Reply, target: ReplyTarget) -> None:
         choice = self.choices.of(turn.conversation)
         persona = self.personas.load(choice.persona)
-        answer = Answer(model=choice.model, asked_at=self.clock())
+        answer = Answer(model=choice.model, asked_at=self.clock(), tell=self.tell)
         asked: list[Message] = []
         with _noting_faults(answer):
             info = await self.model.describe(choice.model)
@@ -230,7 +247,7 @@ class TurnTaker:
             if not self.store_alarm.is_on:
                 log.error("answers are not stored: %s", error)
             if self.store_alarm.is_news(said[0].conversation):
-                await target.post(f"{NOT_REMEMBERED} {error}", final=True)
+                await target.post(f"{NOT_REMEMBERED} {self.tell(error)}", final=True)
         else:
             self.store_alarm.end()
 
@@ -271,8 +288,9 @@ def _noting_faults(answer: Answer) -> Iterator[None]:
         raise
     except AcoreError as error:
         answer.fault = error
-        detail = error.detail if isinstance(error, ModelError) else ""
-        log.warning("%s failed: %s %s", answer.model, error, detail)
+        log.warning("%s failed: %s", answer.model, error)
+        if isinstance(error, ModelError) and error.detail:
+            log.debug("the server said: %s", error.detail)  # it may repeat what people said
     except Exception:
         # Whatever it is, what was said before it is kept and the person is told.
         log.exception("%s failed", answer.model)
