@@ -183,7 +183,7 @@ def test_remarks_stand_below_a_fault_too() -> None:
     answer = make_answer(fault=TIMED_OUT, remarks=("a.zip: no",))
     assert answer.final_text == f"{TOLD}\n\n*[a.zip: no]*"
     half = make_answer("Half", fault=TIMED_OUT, remarks=("a.zip: no",))
-    assert half.final_text == f"Half\n\n*[{TOLD}; a.zip: no]*"
+    assert half.final_text == f"Half\n\n*[{TOLD} a.zip: no]*"
     empty = make_answer(ends="stop", remarks=("a.zip: no",))
     assert empty.final_text == f"{NOTHING_SAID}\n\n*[a.zip: no]*"
 

@@ -130,3 +130,41 @@ async def test_without_a_token_it_says_where_to_get_one(command: Command, script
     assert done.code == 2
     assert "There is no Discord token." in done.err
     assert "https://discord.com/developers/applications" in done.err
+
+
+async def test_a_second_process_does_not_answer_the_same_messages(
+    discord: FakeDiscord, command: Command, start: Start, scripted: None
+) -> None:
+    """Who starts the bot twice by mistake is told so, and people get one answer."""
+    await start()
+    done = await command.run("run")
+    assert done.code == 2
+    assert "Another `acore run` serves with the data in" in done.err
+    assert len(discord.identifies) == 1
+
+
+async def test_shards_without_their_number_are_a_wrong_setting(
+    discord: FakeDiscord, command: Command, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which shards are ours says nothing without how many there are."""
+    monkeypatch.setenv("ACORE_DISCORD__SHARD_IDS", "0")
+    done = await command.run("run")
+    assert done.code == 2
+    assert "discord.shard_count" in done.err
+    monkeypatch.setenv("ACORE_DISCORD__SHARD_COUNT", "1")
+    process = await start()
+    process.send_signal(signal.SIGTERM)
+    assert (await finish(process)).code == 0
+
+
+async def test_a_gateway_that_is_away_is_a_line_in_the_log(
+    discord: FakeDiscord, start: Start, scripted: None
+) -> None:
+    """A library's troubles reach the owner as a line, without its inner life."""
+    discord.gateway.refuse_connections(1)
+    process = await start()
+    process.send_signal(signal.SIGTERM)
+    done = await finish(process)
+    assert done.code == 0
+    assert "Failed to connect" in done.err
+    assert "Traceback" not in done.err

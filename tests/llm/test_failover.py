@@ -504,6 +504,20 @@ async def test_pictures_go_only_to_a_fallback_that_sees(abilities: frozenset[Abi
     assert table.milk.requests[0].messages == (ChatMessage("user", "Tea?", seen),)
 
 
+@pytest.mark.parametrize("fallbacks", [(), ("milk/whole:free",)])
+async def test_a_long_line_is_no_reason_for_the_last_resort(fallbacks: tuple[str, ...]) -> None:
+    """A model that is only busy is well: models of the owner's choice may stand in for it, but not
+    the one that is for outages."""
+    busy = [QueueFull(provider="tea", model="assam:7b")]
+    options = FailoverOptions(fallbacks=fallbacks, last_resort="water/still")
+    table = Table(tea=Cup("tea", [busy]), options=options)
+    if fallbacks:
+        assert text(await table.read()) == "I am milk."
+    else:
+        assert isinstance(await table.fail(), QueueFull)
+    assert not table.water.requests
+
+
 async def test_a_deadline_is_set_and_passed_on() -> None:
     """A request without a deadline gets one; the others keep theirs, from try to try."""
     table = Table(tea=Cup("tea", [down()]))

@@ -34,7 +34,12 @@ async def _examine_discord(settings: Settings) -> tuple[Finding, ...]:
                 "discord", "note", "no token, so `acore run` cannot run", WHERE_TOKENS_ARE_MADE
             ),
         )
-    return await open_discord(settings).examine()
+    findings = await open_discord(settings).examine()
+    if settings.discord.names and not settings.discord.message_content:
+        sentence = "discord.names is set, but without the right to read along no name is ever heard"
+        remedy = "Set discord.message_content = true, and switch the intent on in the portal."
+        findings += (Finding("discord", "note", sentence, remedy),)
+    return findings
 
 
 def _examine_settings(settings: Settings) -> Finding:

@@ -73,11 +73,12 @@ class Answer:
 
     def _note(self) -> str:
         if self.fault:
-            return "; ".join((self.tell(self.fault), *self.remarks))
+            return " ".join((self.tell(self.fault), *self.remarks))
         notes = [NOTES.get(self.finish_reason), *self.remarks]
         if self.answered_by != self.model:
             notes.append(f"answered by {self.answered_by}, because {self.model} could not")
-        return "; ".join(note for note in notes if note)
+        # Some are sentences, others are not.
+        return "; ".join(note.removesuffix(".") for note in notes if note)
 
     def _excuse(self) -> str:
         if self.fault and not self.is_stopped:

@@ -12,6 +12,8 @@ from acore_bot.errors import AcoreError, ModelError
 from acore_bot.messages import printable
 
 if TYPE_CHECKING:
+    import logging
+
     from acore_bot.config import Settings
 
 INTERRUPTED = 130  # what shells report for SIGINT: 128 + 2
@@ -81,6 +83,18 @@ def _log_to_stderr(*, debug: bool, is_watched: bool) -> None:
     )
     if is_watched and not debug:
         logging.getLogger("acore_bot").setLevel(logging.INFO)
+        # That it has no voice, and that it thinks itself late: neither is for an owner to mend.
+        for name in ("discord.client", "discord.gateway"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger().handlers[0].addFilter(_without_foreign_traceback)
+
+
+def _without_foreign_traceback(record: "logging.LogRecord") -> bool:
+    """Let a library's fault be a line: its inner life says nothing to an owner."""
+    if not record.name.startswith("acore_bot") and record.exc_info:
+        record.msg = f"{record.getMessage()} ({record.exc_info[1]!r})"
+        record.args, record.exc_info, record.exc_text = None, None, None
+    return True
 
 
 def _complain(error: AcoreError) -> None:

@@ -6,7 +6,9 @@ from msgspec import structs
 
 from acore_bot import app
 from acore_bot.config import Settings
-from acore_bot.telemetry.events import Event
+from acore_bot.telemetry.events import BreakerChanged, Event, FellBack, TurnFailed
+
+TROUBLES = (BreakerChanged, FellBack, TurnFailed)
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +22,9 @@ async def serve(settings: Settings) -> None:
 
 def log_event(event: Event) -> None:
     """Write a line about what happened: its name, and its fields as they are."""
-    fields = structs.asdict(event)
-    log.info("%s %s", type(event).__name__, " ".join(f"{k}={_brief(v)}" for k, v in fields.items()))
+    fields = " ".join(f"{name}={_brief(value)}" for name, value in structs.asdict(event).items())
+    level = logging.WARNING if isinstance(event, TROUBLES) else logging.INFO
+    log.log(level, "%s %s", type(event).__name__, fields)
 
 
 def _brief(value: object) -> str:

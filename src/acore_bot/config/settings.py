@@ -114,7 +114,7 @@ class QueueSettings(Section):
         default=32, ge=0, le=10_000, description="How many may wait; others are told at once."
     )
     max_wait_seconds: Seconds = Field(
-        default=30.0,
+        default=120.0,
         description="Longest wait; who would have to wait longer is told at once.",
     )
 

@@ -26,6 +26,7 @@ from acore_bot.errors import (
     BrokenStream,
     ConfigurationError,
     ModelError,
+    QueueFull,
     RateLimited,
     TimedOut,
     TooLong,
@@ -144,6 +145,9 @@ class Failover:
                 return attempt
         while not journey.is_over and self._clock() < deadline:
             if (model := next(journey.ahead, None)) is None:
+                break
+            # A long line is no outage: better to be told so than to hear a much smaller model.
+            if model == self._options.last_resort and journey.is_only_busy:
                 break
             is_large_enough = await self._is_large_enough(journey, model)
             if is_large_enough and (attempt := self._enter(journey, model)):
@@ -288,6 +292,11 @@ class _Journey:
         self.is_over = not error.falls_over
         if isinstance(error, TooLong):
             self.too_long, self.too_long_for = error, self.model
+
+    @property
+    def is_only_busy(self) -> bool:
+        """Whether the model that was asked is well, and too many others want it."""
+        return isinstance(self._first_error, QueueFull)
 
     def refusal_of_another(self) -> TooLong | None:
         """Return why who could have answered instead did not, if a shorter prompt would do."""
