@@ -1,5 +1,6 @@
 """Values that cross rooms, and the ids that order them."""
 
+import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -11,7 +12,14 @@ from hypothesis import strategies as st
 from tests.fakes.clock import SettableClock
 from tests.fakes.talk import ADA, answered, asked
 
-from acore_bot.messages import Author, Message, SnowflakeSequence, printable
+from acore_bot.messages import (
+    MAX_FILE_NAME_CHARACTERS,
+    Author,
+    Message,
+    SnowflakeSequence,
+    printable,
+    tidy_file_name,
+)
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 
@@ -94,3 +102,53 @@ def test_printable_text_moves_no_cursor(text: str) -> None:
 def test_an_escape_sequence_is_disarmed() -> None:
     """What would set a terminal's title is harmless text."""
     assert printable("\x1b]0;pwned\x07a\tb\r\n") == "]0;pwneda\tb\n"
+
+
+HOSTILE_NAMES = (
+    ("../../etc/passwd", "passwd"),
+    ("/etc/shadow", "shadow"),
+    ("C:\\Windows\\system32\\evil.dll", "evil.dll"),
+    ("a\0b.png", "ab.png"),
+    ("%2e%2e%2fsecret", "%2e%2e%2fsecret"),  # nobody decodes it, so it is but a name
+    ("CON", "CON"),
+    ("..", "unnamed"),
+    (".bashrc", "bashrc"),
+    ("../. .. hidden.txt", "hidden.txt"),
+    ("", "unnamed"),
+    ("folder/", "unnamed"),
+    ("\u202egnp.exe", "gnp.exe"),
+    ("a\u2066b\u2069\u200b\ufeff\u3164\ufe0f.txt", "ab.txt"),
+    ("two\nlines\r.txt", "twolines.txt"),
+    ("\x1b]0;title\x07.txt", "0;title.txt"),
+    ("para\u2029graph.txt", "paragraph.txt"),
+    ("wide \t  space.txt", "wide space.txt"),
+    ("lone\ud800.txt", "lone.txt"),
+    ("a]* **bold** `code` ~~no~~ ||who||.txt", "a bold code no who.txt"),
+    ("<@1234> @everyone.txt", "1234 everyone.txt"),
+    ("my_long__notes_.txt", "my long notes .txt"),
+    ("Übung, 猫.png", "Übung, 猫.png"),
+)
+
+
+@pytest.mark.parametrize(("name", "tidy"), HOSTILE_NAMES)
+def test_s22_a_tidy_file_name_is_fit_to_be_shown(name: str, tidy: str) -> None:
+    """No path, no control, no direction and no mark stays of a name; what is readable does."""
+    assert tidy_file_name(name) == tidy
+
+
+def test_s22_a_long_file_name_keeps_its_extension() -> None:
+    """A name of 300 characters is cut in its middle, since its end says what it is."""
+    assert tidy_file_name("a" * 300 + ".pdf") == "a" * 55 + "….pdf"
+    assert tidy_file_name("b." + "a" * 300) == "b." + "a" * 57 + "…"
+
+
+@given(name=st.text(max_size=400) | st.text("a ._*`~|[]<>@:/\\\n\u200b", max_size=100))
+def test_s22_every_file_name_is_short_visible_and_one_line(name: str) -> None:
+    """Whatever a name holds, what is shown of it can neither hide nor move anything, nor close the
+    brackets and the emphasis in which it stands."""
+    tidy = tidy_file_name(name)
+    assert 0 < len(tidy) <= MAX_FILE_NAME_CHARACTERS
+    assert not set(tidy) & set("*_`~|[]<>/\\\n\t@:")
+    assert all(unicodedata.category(one)[0] != "C" for one in tidy)
+    assert tidy == " ".join(tidy.split())
+    assert tidy_file_name(tidy) == tidy

@@ -5,28 +5,48 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from itertools import chain, count, repeat
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
+from tests.fakes.plain_history import PlainHistory
 from tests.fakes.recording_target import RecordingTarget
 from tests.fakes.talk import BEN, a_file, heard
 
+import acore_bot
+from acore_bot.chat.commands import Commands
+from acore_bot.chat.conversation import Choice, Choices, Conversations
 from acore_bot.chat.material import (
     CANNOT_SEE,
-    MAX_FILE_NAME_CHARACTERS,
     MAX_QUOTED_CHARACTERS,
     NOT_ORDERS,
     Material,
     MaterialReader,
 )
+from acore_bot.chat.persona import PersonaLibrary
+from acore_bot.chat.prompt import PromptBuilder, PromptOptions
+from acore_bot.chat.tokens import TokenEstimator
+from acore_bot.chat.turn import TurnTaker
 from acore_bot.errors import FileUnreadable, TargetGone
-from acore_bot.messages import Attachment, Author, FileContent, Image, IncomingMessage, Quote
+from acore_bot.files import ReadLimits
+from acore_bot.messages import (
+    MAX_FILE_NAME_CHARACTERS,
+    Attachment,
+    Author,
+    FileContent,
+    Image,
+    IncomingMessage,
+    Quote,
+)
+from acore_bot.providers.scripted import Scripted
 
 FENCE = re.compile(
     rf"\[[^\[\]\n]+, {NOT_ORDERS}, up to the code (\w+)\]\n(.*?)\n\[end \1\]", re.DOTALL
 )
 PICTURE = Image("image/png", b"picture")
+WIDE = 1_000_000
 SAID = Quote(kind="reply", text="It is noon.", author=BEN)
 
 
@@ -64,19 +84,44 @@ class SlowTarget(RecordingTarget):
         return b""
 
 
+class CountingTarget(RecordingTarget):
+    """Counts the files that are held at the same time, and how many were the most, until whoever
+    reads them is done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = self.most_held = 0
+
+    async def fetch(self, attachment: Attachment) -> bytes:
+        """Hand out a file, after others had their turn."""
+        self.held += 1
+        self.most_held = max(self.most_held, self.held)
+        await asyncio.sleep(0)
+        return b""
+
+    async def read(self, attachment: Attachment, content: bytes) -> FileContent:
+        """Be the reader, too, and let go of the file; every second one is broken."""
+        await asyncio.sleep(0)
+        self.held -= 1
+        if attachment.id % 2:
+            raise FileUnreadable("It is broken.")
+        return FileContent(text="read")
+
+
 async def read(
     message: IncomingMessage,
     shelf: Mapping[int, FileContent] | None = None,
     *,
     sees: bool = True,
     known: Sequence[int] = (),
+    room: int = WIDE,
 ) -> Material:
     """Read a message whose files hold what is on the shelf; those of negative ids are not there."""
     target = RecordingTarget()
     target.files = {one.id: b"" for one in message.attachments if one.id >= 0}
     codes = (f"code{number}" for number in count(1))
     reader = MaterialReader(ShelfReader(shelf or {}), draw_code=codes.__next__)
-    return await reader.read(message, target, sees=sees, known=frozenset(known))
+    return await reader.read(message, target, sees=sees, known=frozenset(known), room=room)
 
 
 def bringing(*names: str) -> IncomingMessage:
@@ -148,8 +193,41 @@ async def test_files_are_read_side_by_side() -> None:
     shelf = {id_: FileContent(text=f"{id_}") for id_ in (1, 2, 3)}
     message = bringing("a", "b", "c")
     reader = MaterialReader(ShelfReader(shelf))
-    material = await reader.read(message, SlowTarget(3), sees=True, known=frozenset())
+    material = await reader.read(message, SlowTarget(3), sees=True, known=frozenset(), room=WIDE)
     assert [text for _, text in FENCE.findall(material.text)] == ["1", "2", "3"]
+
+
+async def test_few_files_are_held_at_once() -> None:
+    """Twenty people with five files each have no more than three of them in memory at a time, from
+    the fetching to the end of the reading, and each is read in its turn."""
+    target = CountingTarget()
+    reader = MaterialReader(target)
+    async with asyncio.TaskGroup() as group:
+        reads = [
+            group.create_task(
+                reader.read(
+                    bringing("a", "b", "c", "d", "e"),
+                    target,
+                    sees=True,
+                    known=frozenset(),
+                    room=WIDE,
+                )
+            )
+            for _ in range(20)
+        ]
+    assert target.most_held == 3
+    assert sum(len(FENCE.findall(read.result().text)) for read in reads) == 20 * 2
+
+
+async def test_a_file_whose_target_is_gone_gives_its_place_back() -> None:
+    """Whatever ends the fetching, others get their files afterwards."""
+    reader = MaterialReader(ShelfReader({1: FileContent(text="one")}), at_once=1)
+    message, target = bringing("a"), RecordingTarget()
+    target.files = {1: b""}
+    with pytest.raises(TargetGone):
+        await reader.read(message, GoneTarget(), sees=True, known=frozenset(), room=WIDE)
+    material = await reader.read(message, target, sees=True, known=frozenset(), room=WIDE)
+    assert FENCE.findall(material.text)
 
 
 async def test_a_model_that_sees_is_shown_pictures() -> None:
@@ -168,6 +246,110 @@ async def test_a_model_that_cannot_see_is_told_of_pictures() -> None:
         "See here.\n\n[The picture cat.gif came with this message, unseen.]",
         (),
         ("cat.gif: Only the first frame was taken.", f"cat.gif: {CANNOT_SEE}"),
+    )
+
+
+@pytest.mark.parametrize("media_type", ["image/png", "IMAGE/WebP", "image/jpeg; x=1"])
+async def test_a_picture_that_cannot_be_seen_is_not_fetched(media_type: str) -> None:
+    """What says that it is a picture costs nothing where the model does not see, and is named all
+    the same."""
+    file = structs.replace(a_file(-1, "cat.png"), media_type=media_type)
+    material = await read(heard(1, "See here.", attachments=(file,)), sees=False)
+    assert material == Material(
+        "See here.\n\n[The picture cat.png came with this message, unseen.]",
+        (),
+        (f"cat.png: {CANNOT_SEE}",),
+    )
+    assert (await read(heard(1, attachments=(file,)))).remarks == ("cat.png is not there.",)
+
+
+async def test_a_drawing_that_is_text_is_read_without_eyes() -> None:
+    """SVG is a picture and a text: who cannot see it can read it."""
+    file = structs.replace(a_file(1, "cat.svg"), media_type="image/svg+xml")
+    message = heard(1, attachments=(file,))
+    material = await read(message, {1: FileContent(text="<svg/>")}, sees=False)
+    assert FENCE.findall(material.text) == [("code1", "<svg/>")]
+
+
+async def test_files_share_the_room() -> None:
+    """Each file's text is cut to an equal share of the room, to which what shorter ones and quotes
+    leave is added; the model and the person learn where each was cut."""
+    texts = {1: "a" * 5_000, 2: "b" * 100, 3: "c" * 2_000}
+    shelf = {id_: FileContent(text=text, note="A note.") for id_, text in texts.items()}
+    message = structs.replace(bringing("a", "b", "c"), quotes=(SAID,))
+    material = await read(message, shelf, room=100 + len(SAID.text) + 3_000)
+    shown = [SAID.text, "a" * 1_500, "b" * 100, "c" * 1_500]
+    assert [text for _, text in FENCE.findall(material.text)] == shown
+    assert f"[The file a (cut to the first 1,500 characters), {NOT_ORDERS}" in material.text
+    assert f"[The file b, {NOT_ORDERS}" in material.text
+    cut = "cut to the first 1,500 characters"
+    notes = ("a: A note.", f"a: {cut}", "b: A note.", "c: A note.", f"c: {cut}")
+    assert material.remarks == notes
+
+
+@given(
+    lengths=st.lists(st.integers(1, 400), max_size=5),
+    quoted=st.lists(st.integers(1, 400), max_size=2),
+    room=st.integers(0, 2_000),
+)
+async def test_what_is_brought_never_exceeds_the_room(
+    lengths: list[int], quoted: list[int], room: int
+) -> None:
+    """However much a message brings, its quotes and files take no more than the room, and all of it
+    if there is more; if all fits, nothing is cut."""
+    message = bringing(*(f"{n}" for n in range(len(lengths))))
+    quotes = tuple(Quote(kind="forward", text="q" * length) for length in quoted)
+    shelf = {id_: FileContent(text="f" * length) for id_, length in enumerate(lengths, start=1)}
+    material = await read(structs.replace(message, quotes=quotes), shelf, room=room)
+    taken = sum(len(text.removesuffix(" […]")) for _, text in FENCE.findall(material.text))
+    assert taken == min(room, sum(lengths) + sum(quoted))
+    assert bool(material.remarks) <= (taken == room)
+
+
+@pytest.mark.parametrize("context_tokens", [2_048, 8_192, 200_000])
+async def test_the_longest_files_fit_the_window_of_any_model(context_tokens: int) -> None:
+    """Five text files as long as files are read by default are answered in one go, by a model of
+    any window, and where it is too small for them the person learns that they were cut."""
+    message = bringing("a", "b", "c", "d", "e")
+    longest = FileContent(text="word " * (ReadLimits().max_characters // 5))
+    target, model = RecordingTarget(), Scripted(answers=["Read."], context_tokens=context_tokens)
+    target.files = {one.id: b"" for one in message.attachments}
+    reader = MaterialReader(ShelfReader(dict.fromkeys(target.files, longest)))
+    await turn_taker(model, reader)(message, target)
+    (request,) = model.requests
+    shown = [text for _, text in FENCE.findall(request.messages[-1].text)]
+    assert [bool(text) for text in shown] == [True] * 5
+    is_cut = shown[0] != longest.text
+    assert is_cut is (context_tokens < 100_000)
+    assert ("cut to the first" in target.texts[-1]) is is_cut
+    assert target.texts[-1].startswith("Read.")
+
+
+def turn_taker(model: Scripted, materials: MaterialReader) -> TurnTaker:
+    """Put the core together, with all its defaults, around a history of nothing."""
+    history = PlainHistory()
+    personas = PersonaLibrary([Path(acore_bot.__file__).parent / "personas"])
+    conversations = Conversations(history, history_messages=200)
+    choices = Choices(Choice("acore", "scripted/script"))
+
+    async def list_models() -> dict[str, tuple[str, ...]]:
+        return {"scripted": await model.list_models()}
+
+    return TurnTaker(
+        model=model,
+        conversations=conversations,
+        personas=personas,
+        prompts=PromptBuilder(PromptOptions(), TokenEstimator()),
+        commands=Commands(
+            history=history,
+            conversations=conversations,
+            personas=personas,
+            choices=choices,
+            model=model,
+            list_models=list_models,
+        ),
+        choices=choices,
+        materials=materials,
     )
 
 
@@ -195,7 +377,7 @@ async def test_too_many_files_are_named() -> None:
     target = RecordingTarget()
     target.files = dict.fromkeys(range(1, 5), b"")
     message = bringing("a", "b", "c", "d")
-    material = await reader.read(message, target, sees=True, known=frozenset())
+    material = await reader.read(message, target, sees=True, known=frozenset(), room=WIDE)
     assert [text for _, text in FENCE.findall(material.text)] == ["one"]
     assert material.text.count("could not be read") == 3
     told = "only 2 files are read at once"
@@ -205,7 +387,7 @@ async def test_too_many_files_are_named() -> None:
 async def test_without_a_reader_files_are_named() -> None:
     """Where files are not read, nothing is fetched and nobody is left in the dark about it."""
     material = await MaterialReader().read(
-        bringing("a"), GoneTarget(), sees=True, known=frozenset()
+        bringing("a"), GoneTarget(), sees=True, known=frozenset(), room=WIDE
     )
     assert "[The file a came with this message and could not be read.]" in material.text
     assert material.remarks == ("a: files are not read here",)
@@ -215,7 +397,7 @@ async def test_a_target_that_is_gone_is_no_unreadable_file() -> None:
     """If there is nobody left to answer, the reader says just that, however many files."""
     reader = MaterialReader(ShelfReader({}))
     with pytest.raises(TargetGone):
-        await reader.read(bringing("a", "b"), GoneTarget(), sees=True, known=frozenset())
+        await reader.read(bringing("a", "b"), GoneTarget(), sees=True, known=frozenset(), room=WIDE)
 
 
 async def test_lone_surrogates_reach_no_model() -> None:
@@ -247,9 +429,9 @@ async def test_a_file_name_is_one_harmless_line(name: str) -> None:
     assert FENCE.findall(material.text) == [("code1", "one")]
     title = material.text.splitlines()[2]
     shown = title.removeprefix("[The file ").partition(f", {NOT_ORDERS}")[0]
-    assert 1 <= len(shown) <= max(MAX_FILE_NAME_CHARACTERS, len("without a name"))
+    assert 1 <= len(shown) <= MAX_FILE_NAME_CHARACTERS
     assert shown.isprintable()
-    assert not set(shown) & set("[]<>`*_|/\\")
+    assert not set(shown) & set("[]<>`*_~|/\\")
 
 
 FORGERIES = (
@@ -286,7 +468,7 @@ async def test_s2_a_text_cannot_forge_the_end_of_its_fence(seed: int) -> None:
 
     reader = MaterialReader(ShelfReader(shelf), max_files=10, draw_code=draw)
     message = heard(1, "See here.", quotes=quotes, attachments=files)
-    material = await reader.read(message, target, sees=True, known=frozenset())
+    material = await reader.read(message, target, sees=True, known=frozenset(), room=WIDE)
     rest = material.text.removeprefix("See here.")
     for own in (*(quote.text for quote in quotes), *(one.text for one in shelf.values())):
         opened = re.match(rf"\n\n\[[^\[\]]+, {NOT_ORDERS}, up to the code (\w+)\]\n", rest)
@@ -310,7 +492,23 @@ async def test_s2_codes_are_drawn_anew_each_time() -> None:
     codes: list[str] = []
     for id_ in range(10):
         message = heard(id_, quotes=quotes)
-        material = await reader.read(message, RecordingTarget(), sees=True, known=frozenset())
+        material = await reader.read(
+            message, RecordingTarget(), sees=True, known=frozenset(), room=WIDE
+        )
         codes += [code for code, _ in FENCE.findall(material.text)]
     assert len(set(codes)) == len(codes) == 1_000
     assert min(map(len, codes)) >= 12
+
+
+async def test_a_quote_that_may_not_be_read_is_named_as_such() -> None:
+    """The model is told that there is one, so that it need not make it up."""
+    quote = Quote(kind="reply", text="", author=BEN)
+    material = await MaterialReader().read(
+        heard(2, "Translate this.", quotes=(quote,)),
+        RecordingTarget(),
+        sees=True,
+        known=frozenset(),
+        room=WIDE,
+    )
+    unread = "[The message by Ben that this one replies to cannot be read here.]"
+    assert material.text == f"Translate this.\n\n{unread}"

@@ -469,3 +469,39 @@ def test_who_may_share_the_answer(is_private: bool, is_stateless: bool, scope: s
     question = Question(message=message, model=MODEL, system=SYSTEM, is_stateless=is_stateless)
     request = make_builder().build(question, WIDE).request
     assert (request.scope, request.has_history, request.asker) == (scope, not is_stateless, ADA.id)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    rate=st.floats(0.1, 10),
+    window=st.none() | st.integers(1_000, 300_000),
+    max_tokens=st.integers(1, 5_000),
+)
+def test_material_takes_half_of_the_room_for_a_prompt(
+    rate: float, window: int | None, max_tokens: int
+) -> None:
+    """What a message may bring takes half of what the answer leaves of the window, by the estimate
+    at any rate, so that a message that brings that much never is too long by that alone."""
+    estimator = TokenEstimator()
+    estimator.refused(MODEL, [ChatMessage("user", "x" * 3_500)], int(1_004 * rate), None)
+    options = PromptOptions(max_tokens=max_tokens, labels="never")
+    builder = PromptBuilder(options, estimator)
+    info = ModelInfo(context_tokens=window)
+    room = builder.room_for_material(MODEL, info)
+    half = raw_total([ChatMessage("user", "x" * room)]) * estimator.rate(MODEL)
+    whole = window or options.context_tokens
+    left = (whole - min(max_tokens, whole // 2)) * 0.95
+    assert half == pytest.approx(left / 2, abs=10 * estimator.rate(MODEL))
+    if room > 200:
+        builder.build(make_question(message=heard(99, "x" * room)), info)
+
+
+def test_room_for_material_is_that_of_the_window_that_was_told() -> None:
+    """By default there is room for some 12,000 characters; a window that a refusal named is
+    counted like one that is known."""
+    builder = make_builder()
+    assert builder.room_for_material(MODEL, ModelInfo()) == 12_289
+    prompt = builder.build(make_question(), ModelInfo())
+    refusal = TooLong(provider="scripted", model="script", context_tokens=2_048)
+    builder.learn_from_refusal(prompt, refusal)
+    assert builder.room_for_material(MODEL, ModelInfo()) == 2_074

@@ -14,6 +14,7 @@ from acore_bot.errors import FileUnreadable
 from acore_bot.files import Reader, ReadLimits
 from acore_bot.files.child import Job, Picture, Refusal
 from acore_bot.files.child import read as read_as_the_child
+from acore_bot.frontends.discord import attachments
 from acore_bot.messages import FileContent, Image
 
 CANARY = b"CANARY-48.8584N"
@@ -206,8 +207,13 @@ async def test_too_many_bytes_are_refused() -> None:
     """A file beyond the limit is not even handed over."""
     content = picture()
     assert (await read(content, ReadLimits(max_bytes=len(content)))).image
-    with pytest.raises(FileUnreadable, match="has more than 20 MB"):
-        await read(content + b"\0" * 20 * 1024 * 1024)
+    with pytest.raises(FileUnreadable, match="has more than 8 MB"):
+        await read(content + b"\0" * 8 * 1024 * 1024)
+
+
+def test_whatever_is_fetched_may_be_read() -> None:
+    """One limit holds for the bytes of a file, whether it is fetched or read."""
+    assert ReadLimits().max_bytes == attachments.MAX_BYTES
 
 
 @pytest.mark.parametrize("file_format", ["png", "jpeg", "gif", "webp"])

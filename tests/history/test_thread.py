@@ -2,19 +2,21 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
+from typing import TypeAlias
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.fakes.clock import SettableClock
 
 from acore_bot.errors import DuplicateMessage, HistoryError
-from acore_bot.history.sqlite import INSERT, SQLiteHistory, _to_row
-from acore_bot.history.thread import MAX_JOBS_TAKEN
+from acore_bot.history.sqlite import INSERT, SQLiteHistory, _empty_log, _to_row
+from acore_bot.history.thread import BUSY_TIMEOUT_SECONDS, MAX_JOBS_TAKEN
 from acore_bot.messages import Author, Message
 
 
@@ -303,6 +305,101 @@ async def test_the_end_waits_for_more_than_a_group(path: Path) -> None:
     assert all(append.done() for append in appends)
     async with SQLiteHistory.open(path) as history:
         assert len(await stored(history)) == 2 * MAX_JOBS_TAKEN + 7
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[sqlite3.Connection]:
+    """Hold the file's lock as another process that writes would, and roll back in the end."""
+    with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield other
+
+
+def append(history: SQLiteHistory, number: int) -> Awaitable[object]:
+    """Ask for a transaction."""
+    return history.append([said(number)])
+
+
+def empty_log(history: SQLiteHistory, number: int) -> Awaitable[object]:
+    """Ask for what waits for writers without being a transaction."""
+    return history._thread.read(_empty_log)
+
+
+Ask: TypeAlias = Callable[[SQLiteHistory, int], Awaitable[object]]
+
+
+@pytest.mark.parametrize("ask", [append, empty_log])
+async def test_the_end_does_not_wait_for_a_lock_again_and_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, ask: Ask
+) -> None:
+    """While another process holds the file, closing waits for it as long as one transaction does,
+    however much is queued; each append that was in vain is told of it."""
+    monkeypatch.setattr("acore_bot.history.thread.BUSY_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("acore_bot.history.thread.MAX_JOBS_TAKEN", 1)
+    async with SQLiteHistory.open(path) as history:
+        with locked(path):
+            async with waiting_together(history):
+                asked = [asyncio.ensure_future(ask(history, number)) for number in range(200)]
+                await asyncio.sleep(0)
+                stopping = asyncio.ensure_future(history._thread.stop())
+                await asyncio.sleep(0)
+            async with asyncio.timeout(10):
+                await stopping
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    told = {outcome and str(outcome)[:15] for outcome in outcomes}
+    assert told == {"Another process" if ask is append else None}
+
+
+async def test_what_is_done_anew_at_the_end_does_not_wait_anew(path: Path) -> None:
+    """A group that is undone because of a refusal, and finds the file locked then, does not wait
+    longer than is left of the one wait at the end."""
+    clock = SettableClock()
+    async with SQLiteHistory.open(path) as history:
+        history._thread._clock = clock
+        await history.append([said(1)])
+        begun: list[str] = []
+        # The thread itself makes the other one lock the file, at the one moment that matters.
+        with closing(sqlite3.connect(path, timeout=1, check_same_thread=False)) as other:
+
+            def overtake(statement: str) -> None:
+                begun.extend([statement] if statement.startswith("BEGIN") else [])
+                if statement == "PRAGMA busy_timeout = 0":
+                    other.execute("BEGIN IMMEDIATE")
+                elif len(begun) == 1:
+                    clock.advance(BUSY_TIMEOUT_SECONDS)
+
+            await traced(history, overtake)
+            async with waiting_together(history):
+                appends = [asyncio.ensure_future(history.append([said(n)])) for n in (2, 1)]
+                await asyncio.sleep(0)
+                stopping = asyncio.ensure_future(history._thread.stop())
+                await asyncio.sleep(0)
+            await stopping
+        outcomes = await asyncio.gather(*appends, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [HistoryError] * 2
+    assert len(begun) == 2
+
+
+async def test_what_is_queued_at_the_end_still_waits_for_a_short_lock(path: Path) -> None:
+    """If the other process lets go of the file in time, what was queued is stored."""
+    async with SQLiteHistory.open(path) as history:
+        began = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def note(statement: str) -> None:
+            if statement.startswith("BEGIN"):
+                loop.call_soon_threadsafe(began.set)
+
+        await traced(history, note)
+        with locked(path) as other:
+            appending = asyncio.ensure_future(history.append([said(1)]))
+            await asyncio.sleep(0)
+            stopping = asyncio.ensure_future(history._thread.stop())
+            await began.wait()
+            other.rollback()
+        await asyncio.gather(appending, stopping)
+    async with SQLiteHistory.open(path) as history:
+        assert await stored(history) == [1]
 
 
 async def test_changes_by_others_are_counted(path: Path) -> None:

@@ -22,7 +22,12 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 from acore_bot.chat.names import speaker_name
-from acore_bot.chat.tokens import TokenEstimator, raw_message_tokens, raw_total
+from acore_bot.chat.tokens import (
+    CHARACTERS_PER_TOKEN,
+    TokenEstimator,
+    raw_message_tokens,
+    raw_total,
+)
 from acore_bot.errors import TooLong
 from acore_bot.messages import (
     ChatMessage,
@@ -114,6 +119,12 @@ class PromptBuilder:
                 return prompt
         raise _too_long(question.model)
 
+    def room_for_material(self, model: str, info: ModelInfo) -> int:
+        """Return how many characters of files and quotes a message may bring, so that half of what
+        the answer leaves of the window remains for all else."""
+        _, room = self._room(model, info)
+        return int(room / 2 * CHARACTERS_PER_TOKEN)
+
     def learn_from_usage(self, request: ChatRequest, usage: Usage) -> None:
         """Correct the estimate by what the server counted."""
         # What a picture takes says nothing about words.
@@ -133,10 +144,9 @@ class PromptBuilder:
         head = ChatMessage("system", _head(question.system, labelled=labelled))
         last = _rendered(question.message, question, labelled=labelled)
         window = self._window(question.model, info)
-        max_tokens = min(self._options.max_tokens, window // 2)
-        rate = self._estimator.rate(question.model)
+        max_tokens, whole = self._room(question.model, info)
         fixed = raw_total((head, last))
-        room = (window - max_tokens) * (1 - SAFETY_SHARE) / rate - fixed
+        room = whole - fixed
         if room < 0:
             raise _too_long(question.model, window)
         room = min(room, max(at_most - fixed, 0))
@@ -167,6 +177,13 @@ class PromptBuilder:
     def _window(self, model: str, info: ModelInfo) -> int:
         told = info.context_tokens or self._options.context_tokens
         return min(told, self._estimator.context_tokens(model) or told)
+
+    def _room(self, model: str, info: ModelInfo) -> tuple[int, float]:
+        """The tokens that an answer may take, and as many estimated ones as a prompt may."""
+        window = self._window(model, info)
+        max_tokens = min(self._options.max_tokens, window // 2)
+        rate = self._estimator.rate(model)
+        return max_tokens, (window - max_tokens) * (1 - SAFETY_SHARE) / rate
 
     def _kept(
         self, question: Question, room: float, places: Sequence[_Place], *, labelled: bool

@@ -166,9 +166,10 @@ class TurnTaker:
         question, and the others are what was said before it."""
         sees = "vision" in info.abilities
         known = frozenset(id_ for said in turn.context.said for id_ in (said.id, *said.part_ids))
+        room = self.prompts.room_for_material(model, info) // len(turn.messages)
         heard: list[IncomingMessage] = []
         for message in turn.messages:
-            material = await self.materials.read(message, target, sees=sees, known=known)
+            material = await self.materials.read(message, target, sees=sees, known=known, room=room)
             self.sights.remember(message.id, material.images)
             answer.remarks += material.remarks
             heard.append(structs.replace(message, text=material.text))

@@ -8,10 +8,9 @@ from msgspec import Struct
 from acore_bot.errors import FileUnreadable
 from acore_bot.files.child import Job, Pages, Picture, Refusal
 from acore_bot.files.kinds import kind_of
-from acore_bot.files.names import shown_name
 from acore_bot.files.process import open_in_child
 from acore_bot.files.text import cut_note, read_text, readable
-from acore_bot.messages import Attachment, FileContent, Image
+from acore_bot.messages import Attachment, FileContent, Image, tidy_file_name
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,8 @@ class ReadLimits(Struct, frozen=True, kw_only=True):
 
     max_characters: int = 40_000
     max_pages: int = 50
-    max_bytes: int = 20 * 1024 * 1024
+    # As many as the front ends fetch: each file is held whole while it is fetched and read.
+    max_bytes: int = 8 * 1024 * 1024
     max_pixels: int = 25_000_000
     # The longer side of a picture. It is what vision models use at most: their servers scale down
     # what is larger, after it was sent and often paid for.
@@ -68,7 +68,7 @@ class Reader:
         why = sentence.format(
             megabytes=self._limits.max_bytes / 1024**2, megapixels=self._limits.max_pixels / 1e6
         )
-        raise FileUnreadable(f'The file "{shown_name(attachment.name)}" {why}', remedy=remedy)
+        raise FileUnreadable(f'The file "{tidy_file_name(attachment.name)}" {why}', remedy=remedy)
 
     async def _read(self, content: bytes) -> FileContent | Refusal:
         if not content:

@@ -4,11 +4,15 @@ What is to be written and waits together shares one transaction, so fifty append
 If one of them is refused, all is undone and done anew, each job in a savepoint of its own: so it
 harms no other, and a group without a refusal, as nearly all are, pays for no savepoint. Nobody is
 told of success before the commit; if the commit fails, all of them fail and none is stored.
+
+While another process holds the file, each transaction waits for it. Once the thread is to stop,
+all that is queued waits together no longer than one transaction would.
 """
 
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import groupby
@@ -112,12 +116,13 @@ class DatabaseThread:
     found that another connection had written since the one before.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._asked: list[_Job[Any]] = []
         self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
-        self._stopping = False
+        self._last_wait_until: float | None = None  # set once it is to stop
         self.commits = 0
         self.foreign_changes = 0
         self._data_version = 0
@@ -131,8 +136,12 @@ class DatabaseThread:
         self._thread.start()
 
     async def stop(self) -> None:
-        """Finish what is queued and close. If cancelled, the thread does so all the same."""
-        self._stopping = True
+        """Finish what is queued and close. If cancelled, the thread does so all the same.
+
+        What finds the file locked by another process for `BUSY_TIMEOUT_SECONDS` from now on fails.
+        """
+        if self._last_wait_until is None:
+            self._last_wait_until = self._clock() + BUSY_TIMEOUT_SECONDS
         self._hand_over()
         self._jobs.put(None)
         await self._closed.future
@@ -149,7 +158,7 @@ class DatabaseThread:
         return await self._ask(_Job(work, writes=True))
 
     def _ask(self, job: _Job[Result]) -> asyncio.Future[Result]:
-        if self._stopping:
+        if self._last_wait_until is not None:
             raise HistoryError(f"The history {self._path} is closed.")
         # Together with all else that is asked in this turn of the loop: the thread would begin with
         # the first alone, and the others would wait for two commits.
@@ -196,6 +205,7 @@ class DatabaseThread:
 
     def _write(self, connection: sqlite3.Connection, jobs: Sequence[_Job[Any]]) -> None:
         try:
+            self._limit_wait(connection)
             with transaction(connection):
                 self._run_all(connection, jobs)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody must wait forever
@@ -215,10 +225,16 @@ class DatabaseThread:
             if not connection.in_transaction:
                 raise
             connection.execute("ROLLBACK")
+            self._limit_wait(connection)
             connection.execute("BEGIN IMMEDIATE")
             self._watch_for_others(connection)
             for job in jobs:
                 self._run_alone(connection, job)
+
+    def _limit_wait(self, connection: sqlite3.Connection) -> None:
+        if self._last_wait_until is not None:
+            left = min(max(self._last_wait_until - self._clock(), 0), BUSY_TIMEOUT_SECONDS)
+            connection.execute(f"PRAGMA busy_timeout = {left * 1000:.0f}")
 
     def _watch_for_others(self, connection: sqlite3.Connection) -> None:
         version = read_pragma(connection, "data_version")
@@ -236,6 +252,7 @@ class DatabaseThread:
 
     def _read(self, connection: sqlite3.Connection, job: _Job[Any]) -> None:
         try:
+            self._limit_wait(connection)
             job.run(connection)
         except Exception as error:  # noqa: BLE001 - whatever it is, its caller must not wait forever
             job.refuse(explain(error, self._path))

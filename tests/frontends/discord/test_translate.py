@@ -201,6 +201,13 @@ def test_a_reply_to_somebody_else(town: Town) -> None:
     assert heard.quotes == (quote,)
 
 
+def test_a_reply_to_what_may_not_be_read(town: Town) -> None:
+    """Without the right to read along, somebody else's words are empty, which is passed on."""
+    said = town.say("", by=town.ben)
+    heard = town.hear(f"{town.bot.mention} translate this", reply_to=said)
+    assert [(quote.text, quote.kind) for quote in heard.quotes] == [("", "reply")]
+
+
 def test_a_reply_to_oneself_addresses_nobody_else(town: Town) -> None:
     """What one said oneself is quoted, since the bot may not have heard it."""
     said = town.say("Tea is a drink.")

@@ -21,11 +21,11 @@ from acore_bot.messages import (
     Quote,
     SnowflakeSequence,
     printable,
+    tidy_file_name,
 )
 
 CONVERSATION_PREFIX = "discord:"
 MAX_NAME_CHARACTERS = 32
-MAX_FILE_NAME_CHARACTERS = 100
 MAX_REMEMBERED_NAMES = 4096  # every message has one, and people say more than one
 HEARD_TYPES = frozenset({discord.MessageType.default, discord.MessageType.reply})
 
@@ -110,7 +110,6 @@ def concerns_bot(message: discord.Message, bot: User) -> bool:
 
 
 @lru_cache(MAX_REMEMBERED_NAMES)
-@lru_cache(maxsize=4096)  # the same few people speak again and again
 def readable_name(name: str, max_characters: int = MAX_NAME_CHARACTERS) -> str:
     """Make a name of one line, without brackets, marks of mentions, or anything invisible."""
     if not name.isalnum() or not name.isascii():
@@ -204,7 +203,8 @@ def _quotes(
 ) -> Iterable[Quote]:
     if replied_to is not None and replied_to.author.id != bot.id:
         text = "\n".join([_readable(replied_to.content, replied_to), *_embedded(replied_to)])
-        if text.strip():
+        # Without a text too: what we may not read, the model must not make up.
+        if text.strip() or not replied_to.attachments:
             yield Quote(kind="reply", text=text.strip(), author=_author(replied_to.author))
     for snapshot in message.message_snapshots:
         if snapshot.content.strip():
@@ -230,7 +230,7 @@ def _quoted_attachments(
 def _attachment(attachment: discord.Attachment) -> Attachment:
     return Attachment(
         id=attachment.id,
-        name=readable_name(attachment.filename, MAX_FILE_NAME_CHARACTERS) or "file",
+        name=tidy_file_name(attachment.filename),
         media_type=printable(attachment.content_type or ""),
         size=attachment.size,
         url=attachment.url,
