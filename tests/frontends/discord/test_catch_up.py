@@ -15,12 +15,13 @@ from tests.fakes.discord.faults import MISSING_ACCESS, Fail
 from tests.fakes.discord.server import FakeDiscord
 from tests.fakes.discord.things import Channel, User
 
-from acore_bot.errors import TargetGone
+from acore_bot.chat.markdown import Pages
+from acore_bot.chat.reply import CURSOR
+from acore_bot.errors import HistoryError, TargetGone
 from acore_bot.frontends.discord.catch_up import NOTE, CatchUp, interrupted
 from acore_bot.frontends.discord.client import DiscordClient
 from acore_bot.frontends.discord.translate import conversation_name
 
-CURSOR = " ▌"
 WINDOW_SECONDS = 60.0
 
 
@@ -48,6 +49,7 @@ class Bot:
         self.mended: dict[int, str] = {}
         self.hearing = itertools.count()
         self.mend_failure: TargetGone | None = None
+        self.store_failure: HistoryError | None = None
         self.has_caught_up = asyncio.Event()
         self.lost_at: datetime | None = None
         self._private = private
@@ -65,6 +67,8 @@ class Bot:
 
     async def recent_channels(self) -> Iterable[str]:
         """Name what a store would know, and what it might know besides."""
+        if self.store_failure:
+            raise self.store_failure
         known = [conversation_name(channel.id) for channel in self._private]
         return ["terminal", "discord:", "discord:x", *known]
 
@@ -164,6 +168,62 @@ async def test_what_has_an_answer_is_left_alone(fake: FakeDiscord, clock: WallCl
     fake.world.post(fake.bot_user, talk, "One.", reply_to=first)
     fake.world.post(fake.bot_user, talk, f"Tw{CURSOR}", reply_to=second)
     assert await heard_by(Bot(fake, clock), fake) == [f"{fake.bot_user.mention} 3"]
+
+
+async def test_what_was_answered_together_is_left_alone(
+    fake: FakeDiscord, clock: WallClock
+) -> None:
+    """An answer to several messages replies to the newest; the others of its author had theirs by
+    it, those of other people did not."""
+    ada, talk = town(fake)
+    ben = fake.add_user("Ben")
+    for text in ("1", "2"):
+        await fake.say(ada, talk, text, mentions=[fake.bot_user])
+    await fake.say(ben, talk, "Ben's", mentions=[fake.bot_user])
+    third = await fake.say(ada, talk, "3", mentions=[fake.bot_user])
+    fake.world.post(fake.bot_user, talk, "To all three.", reply_to=third)
+    await fake.say(ada, talk, "4", mentions=[fake.bot_user])
+    clock.seconds += 1
+    mention = fake.bot_user.mention
+    assert await heard_by(Bot(fake, clock), fake) == [f"{mention} Ben's", f"{mention} 4"]
+
+
+async def test_a_reply_is_answered_alone(fake: FakeDiscord, clock: WallClock) -> None:
+    """It says what it continues, so what its author said before it was not taken along."""
+    ada, talk = town(fake)
+    old = fake.world.post(fake.bot_user, talk, "Tea?")
+    await fake.say(ada, talk, "1", mentions=[fake.bot_user])
+    reply = await fake.say(ada, talk, "Yes.", reply_to=old)
+    fake.world.post(fake.bot_user, talk, "Here.", reply_to=reply)
+    clock.seconds += 1
+    assert await heard_by(Bot(fake, clock), fake) == [f"{fake.bot_user.mention} 1"]
+
+
+async def test_what_was_missed_is_not_taken_for_answered(
+    fake: FakeDiscord, clock: WallClock
+) -> None:
+    """Whoever speaks again before we have caught up is answered at once, and for what we missed
+    too."""
+    ada, talk = town(fake)
+    await fake.say(ada, talk, "missed", mentions=[fake.bot_user])
+    clock.seconds += 1
+    bot = Bot(fake, clock)
+    clock.seconds += 1
+    now = await fake.say(ada, talk, "heard", mentions=[fake.bot_user])
+    fake.world.post(fake.bot_user, talk, "Yes?", reply_to=now)
+    assert await heard_by(bot, fake) == [f"{fake.bot_user.mention} missed"]
+
+
+async def test_a_store_that_fails_costs_the_private_chats_only(
+    fake: FakeDiscord, clock: WallClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was said in channels is caught up with all the same, and the log says what is not."""
+    ada, talk = town(fake)
+    await fake.say(ada, talk, "1", mentions=[fake.bot_user])
+    bot = Bot(fake, clock)
+    bot.store_failure = HistoryError("The store is locked.")
+    assert await heard_by(bot, fake) == [f"{fake.bot_user.mention} 1"]
+    assert "private chats are not read back: The store is locked." in caplog.text
 
 
 async def test_system_messages_are_left_alone(fake: FakeDiscord, clock: WallClock) -> None:
@@ -283,23 +343,38 @@ async def test_few_channels_are_read_at_once(fake: FakeDiscord, clock: WallClock
     ("text", "marked"),
     [
         ("Half an ans ▌", f"Half an ans{NOTE}"),
-        ("▌", NOTE.strip()),
         ("```py\nx = ▌\n```", f"```py\nx =\n```{NOTE}"),
-        ("**bold ▌**", f"**bold**{NOTE}"),
+        ("> ~~~\n> x ▌\n> ~~~", f"> ~~~\n> x\n> ~~~{NOTE}"),
+        ("```py\nx\n```\n▌", f"```py\nx\n```{NOTE}"),
+        ("**bold** ▌", f"**bold**{NOTE}"),
+        ("```\nA ████▌\n```", None),
+        ("B ██▌", None),
+        ("▌", None),
+        ("**A ▌ word**", None),
         ("Whole.", None),
         ("A ▌ in the middle", None),
         ("", None),
     ],
 )
 def test_only_what_ends_in_the_cursor_is_unfinished(text: str, marked: str | None) -> None:
-    """Marks that close a block may follow the cursor; words may not."""
-    assert interrupted(text, "▌") == marked
+    """The end of a block of code may follow the cursor, words may not; and without what goes before
+    it, it is but a block in a chart."""
+    assert interrupted(text, CURSOR) == marked
+    assert interrupted(text, "") is None
+
+
+@given(st.text(st.sampled_from("ab `*_~|>#-\n[]()"), max_size=60))
+def test_whatever_looks_unfinished_to_us_is_what_we_show(text: str) -> None:
+    """Each preview of a growing answer is known by its cursor, and no final text is."""
+    preview = Pages(2_000).preview(text, CURSOR).strip()
+    assert not preview or interrupted(preview, CURSOR)
+    assert interrupted(text, CURSOR) is None
 
 
 @given(st.text(min_size=1_900, max_size=2_000))
 def test_a_marked_answer_fits_into_a_message(text: str) -> None:
     """The note takes the place of the last words, if need be."""
-    marked = interrupted(f"{text}▌", "▌")
+    marked = interrupted(f"{text}{CURSOR}", CURSOR)
     assert marked is not None
     assert len(marked.encode("utf-16-le", "surrogatepass")) // 2 <= 2_000
     assert marked.endswith(NOTE.strip())

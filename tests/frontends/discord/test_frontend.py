@@ -25,10 +25,11 @@ from tests.fakes.discord.server import FakeDiscord
 from tests.fakes.discord.things import Channel, User
 
 from acore_bot import app, config
+from acore_bot.chat.reply import CURSOR
 from acore_bot.contracts import Handler, ReplyTarget
 from acore_bot.errors import FrontendRefused
 from acore_bot.frontends.discord import Discord
-from acore_bot.frontends.discord.frontend import CURSOR
+from acore_bot.frontends.discord.outbox import NO_FILE
 from acore_bot.frontends.discord.translate import conversation_name
 from acore_bot.messages import IncomingCommand, IncomingMessage
 from acore_bot.providers.scripted import Scripted
@@ -184,7 +185,8 @@ async def fake() -> AsyncIterator[FakeDiscord]:
 
 def frontend_of(fake: FakeDiscord, **more: Any) -> Discord:  # noqa: ANN401
     """Make the front end for a fake Discord."""
-    options = {"token": fake.token, "message_content": True, "grace_seconds": 0.05, **more}
+    more = {"token": fake.token, "message_content": True, "cursor": CURSOR, **more}
+    options = {"grace_seconds": 0.05, **more}
     frontend = Discord(api_url=fake.api_url, gateway_url=fake.gateway_url, **options)
     frontend.client._connection.guild_ready_timeout = 0.02
     return frontend
@@ -297,6 +299,21 @@ async def test_a_channel_that_refuses_us_is_not_listened_to(fake: FakeDiscord, k
         await kind.until(lambda: kind.heard[-1].text == "last")
         assert len(fake.requests) == asked
     assert [heard.text for heard in kind.heard] == ["one", "there", "last"]
+
+
+async def test_what_a_mute_dropped_may_be_caught_up_with(fake: FakeDiscord, kind: Kind) -> None:
+    """A message that came while its channel was left alone was not heard, and may come again."""
+    ada, talk = town(fake)
+    frontend = frontend_of(fake)
+    async with serving(fake, frontend, kind):
+        frontend._outbox._mute(talk.id)
+        await fake.say(ada, talk, "dropped", mentions=[fake.bot_user])
+        await fake.say(ada, fake.open_dm(ada), "elsewhere")
+        await kind.until(lambda: kind.heard)
+        frontend._outbox._mutes.clear()
+        await frontend.catch_up(0, None)
+    assert [heard.text for heard in kind.heard] == ["elsewhere", "dropped"]
+    assert fake.answers(talk) == ["You said: dropped"]
 
 
 async def test_what_was_said_in_a_gap_is_answered(
@@ -578,6 +595,23 @@ async def test_r4_after_a_restart_nothing_is_answered_twice(
     assert len(said) == 15
     assert not any("▌" in text for text in said)
     assert all(text.startswith("Well,") and text != "Well," for text in said)
+
+
+async def test_an_answer_that_is_too_long_for_a_channel_without_files(
+    fake: FakeDiscord, open_bot: Callable[[Scripted], Any]
+) -> None:
+    """Its beginning is shown, what is missing is said, and it is remembered."""
+    fake.limits.by_route.clear()
+    ada, talk = town(fake)
+    talk.deny("attach_files")
+    async with open_bot(Scripted(answers=["word " * 6_000])) as bot:
+        async with serving(fake, frontend_of(fake), bot.handler):
+            await fake.say(ada, talk, "long", mentions=[fake.bot_user])
+            await fake.until(lambda: fake.answers(talk)[-1:] == [NO_FILE])
+        (known,) = await bot.history.conversations()
+    assert len(fake.answers(talk)) == 10
+    assert known.messages == 2
+    assert not any("▌" in answer for answer in fake.answers(talk))
 
 
 def has_said(fake: FakeDiscord, count: int) -> bool:

@@ -16,7 +16,7 @@ _BLOCK = re.compile(r"```(?:([a-z0-9_+\-.#]+?)\n)?\n*([^\n][\s\S]*?)\n*```", re.
 _SPAN = re.compile(r"(`+)([\s\S]*?[^`])\1(?!`)")
 _QUOTE = re.compile(r"( *>>> +[\s\S]*)|( *>(?!>>) +[^\n]*(?:\n *>(?!>>) +[^\n]*)*\n?)")
 _ANGLED = re.compile(r"<([^: >]+:/[^ >]+)>")
-_WEB = re.compile(r"https?://[^\s<]+[^<.,:;\"')\]\s]")
+_WEB = re.compile(r"(?:https?|steam)://[^\s<]+[^<.,:;\"')\]\s]")
 _LINK = re.compile(
     r"\[((?:\[[^\]]*\]|[^\[\]]|\](?=[^\[]*\]))*)\]"
     r"\(\s*<?((?:\([^)]*\)|[^\s\\]|\\.)*?)>?(?:\s+['\"]([\s\S]*?)['\"])?\s*\)"
@@ -29,23 +29,38 @@ _STYLES = [
     re.compile(r"~~([\s\S]+?)~~(?!_)"),
     re.compile(r"\|\|([\s\S]+?)\|\|"),
 ]
-_LINE = re.compile(r"(?:-# |#{1,3} |[-*] )([^\n]+)\n?")
+_LINE = re.compile(r" *(?:-#|#{1,3})\s+([^\n]+)\n?")
+_LIST = re.compile(r"( *)(?:[-*]|\d+\.) [\s\S]+?(?:\n+(?! )(?!\1(?:[-*]|\d+\.) )\n*|\s*\Z)")
+_ITEM = re.compile(r"( *)(?:[-*]|\d+\.) +[^\n]*(?:\n(?!\1(?:[-*]|\d+\.) )[^\n]*)*(?:\n|\Z)")
+
+
+def enclosed(text: str, at: int, *, in_quote: bool) -> tuple[list[str], int]:
+    """Tell what a rule of lines encloses that matches here, and where it ends."""
+    if not in_quote and (quote := _QUOTE.match(text, at)):
+        return [re.sub(r"^ *>(?:>>)? ?", "", quote[0], flags=re.MULTILINE)], quote.end()
+    if line := _LINE.match(text, at):
+        return [line[1]], line.end()
+    if listed := _LIST.match(text, at):
+        items = [item[0] for item in _ITEM.finditer(listed[0])]
+        items = [re.sub(r"^ *(?:[-*]|\d+\.) +", "", item) for item in items]
+        return [re.sub(r"^ +", "", item, flags=re.MULTILINE) for item in items], listed.end()
+    return [], at
 
 
 def masked_links(text: str, *, in_quote: bool = False) -> list[str]:
     """Tell where the links of a text lead whose address it hides."""
     found: list[str] = []
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "").replace("\t", "    ")
     at = 0
     while at < len(text):
-        starts_line = at == 0 or text[at - 1] == "\n"
-        if starts_line and not in_quote and (quote := _QUOTE.match(text, at)):
-            inner = re.sub(r"^ *>(?:>>)? ?", "", quote[0], flags=re.MULTILINE)
-            found += masked_links(inner, in_quote=True)
-            at = quote.end()
-        elif starts_line and (line := _LINE.match(text, at)):
-            found += masked_links(line[1], in_quote=in_quote)
-            at = line.end()
-        elif rule := next(
+        if at == 0 or text[at - 1] == "\n":
+            inners, end = enclosed(text, at, in_quote=in_quote)
+            if end > at:
+                is_quote = in_quote or text[at:end].lstrip().startswith(">")
+                found += [one for inner in inners for one in masked_links(inner, in_quote=is_quote)]
+                at = end
+                continue
+        if rule := next(
             (m for p in (_ESCAPE, _BLOCK, _ANGLED, _WEB) if (m := p.match(text, at))), None
         ):
             at = rule.end()
@@ -89,7 +104,7 @@ S11 = [
     ("[a](https://a.example/b_(c))", "a <https://a.example/b_(c)>"),
     ("([a](https://a.example))", "(a <https://a.example>)"),
     ("[a [b] c](https://a.example)", "a [b] c <https://a.example>"),
-    ("[a] b](https://a.example)", "[a] b]<https://a.example>"),
+    ("[a] b](https://a.example)", "[a] b] https://a.example)"),
     ("[bank.com\n](http://evil.example)", "bank.com\n <http://evil.example>"),
     ("[](http://evil.example)", "<http://evil.example>"),
     ("[a](HTTP://evil.example)", "a <HTTP://evil.example>"),
@@ -97,22 +112,25 @@ S11 = [
     (r"[a\](http://evil.example)", "a\\ <http://evil.example>"),
     (
         "[bank.com][(http://evil.example)](http://x.example)",
-        "[bank.com] (http://evil.example) <http://x.example>",
+        "[bank.com] http://evil.example) <http://x.example>",
     ),
-    ("[a](http://x.example](http://evil.example)", "a <http://x.example>]<http://evil.example>"),
-    # Within other marks.
+    ("[a](http://x.example](http://evil.example)", "a <http://x.example>] http://evil.example)"),
+    ("[bank.com](\n> http://evil.example)", "[bank.com] \n> http://evil.example)"),
+    ("[bank.com]\f(http://evil.example)", "bank.com <http://evil.example>"),
+    # Within other marks, code among them that may not be what it seems.
     ("||[a](http://evil.example)||", "||a <http://evil.example>||"),
     ("**[a](http://evil.example)**", "**a <http://evil.example>**"),
     ("> [a](http://evil.example)", "> a <http://evil.example>"),
     ("- [a](http://evil.example)", "- a <http://evil.example>"),
     ("# [a](http://evil.example)", "# a <http://evil.example>"),
+    ("`[a](http://evil.example)`", "`a <http://evil.example>`"),
+    ("  ```\n  [a](http://evil.example)\n  ```", "  ```\n  a <http://evil.example>\n  ```"),
     ("~~~\n[a](http://evil.example)\n~~~", "~~~\na <http://evil.example>\n~~~"),
     # Other schemes.
     ("[a](javascript:alert(1))", "a javascript:alert(1)"),
     ("[a](JaVaScRiPt:alert(1))", "a JaVaScRiPt:alert(1)"),
     ("[a](data:text/html;base64,PHNjcmlwdD4=)", "a data:text/html;base64,PHNjcmlwdD4="),
     ("[a](discord://-/channels/1)", "a discord://-/channels/1"),
-    ("[a](docs/read.me)", "a docs/read.me"),
     # Pictures, whose address may carry off what was said.
     ("![a](https://evil.example/?q=secret)", "a <https://evil.example/?q=secret>"),
     ("![](https://evil.example/?q=secret)", "<https://evil.example/?q=secret>"),
@@ -136,30 +154,65 @@ S11 = [
     ("https://discord.gg/abc", "discord.gg abc"),
     ("come to discord.gg/abc!", "come to discord.gg abc!"),
     ("<https://discord.com/invite/abc>", "<discord.com/invite abc>"),
-    ("[a](https://discord.gg/abc)", "a discord.gg abc"),
+    ("[a](https://discord.gg/abc)", "a <discord.gg abc>"),
     ("www.discord.gg//abc", "discord.gg abc"),
+    ("https://discord.gg\\abc", "discord.gg abc"),
     # Unfinished ones.
-    ("[bank.com][(b](http://evil.example", "[bank.com] (b http://evil.example"),
+    (
+        "[bank.com][(http://b.example](http://evil.example",
+        "[bank.com] http://b.example <http://evil.example>",
+    ),
     ("[bank.com](http://evil.exam", "bank.com <http://evil.exam>"),
     ("[bank.com](http://evil.exam ▌", "bank.com <http://evil.exam> ▌"),
 ]
 
 UNTOUCHED = [
     "plain text, f[0](x) and a[i](j) and [1] and (2)",
+    "[a](docs/read.me) and def first[T](items: list[T]) -> T",
     "https://a.example/b_c_d?e=f&g=(h) and <https://a.example/i>.",
-    "`[a](https://a.example)` is how a link is written",
-    "``[a](https://a.example) ` ``",
     "```md\n[a](https://a.example)\n```",
-    "Here:\n```md\n# A\n[a](https://a.example)\n- [b](https://b.example)\n```\nand `[c](https://c.example)`",
-    "**bold** and `x`:\n```\n[a](https://a.example) **b**\n```",
-    "> ```\n> [a](https://a.example)\n> ```\n",
-    "1. one\n   ```md\n   [a](https://a.example)\n   ```",
+    "Here:\n```md\n# A\n\n[a](https://a.example)\n- [b](https://b.example)\n```\nand more",
+    "**bold** and `a_b`:\n```\n[a](https://a.example) **b** `c_`\n```",
+    "# A\n- **`b.md`**: *c* | d ~ 3 * 4\n* e\n1. ~~f~~ ||g||\n> h\n\n```\n[a](https://a.example)\n```",
+    "<@1>, https://a.example/b_c and <https://a.example/b_>:\n```\n[a](https://a.example) _b_\n```",
+    "a\n```\n[a](https://a.example)\n```\nb\n```\nhttps://b:c@d.example discord.gg/e\n```\n",
+    "```\na `` b\n```\n```\n[a](https://a.example)\n```",
     "a family 👨‍👩‍👧 and <@1> <#2> <:smile:3> <t:4:R>",
     "می‌خواهم",
 ]
 
 # Texts that make Discord see other code than a simple reader does.
 SWALLOWED = [
+    "a `b\n```\nc` [x](http://evil.example)\n```",
+    "a_b:\n```\n_ [x](http://evil.example)\n```",
+    "a ~~b:\n```\n~~ [x](http://evil.example)\n```",
+    "a ||b:\n```\n|| [x](http://evil.example)\n```",
+    "2 *3:\n```\n* [x](http://evil.example)\n```",
+    "__a:\n```\n__ [x](http://evil.example)\n```",
+    "*a *:\n```\nb* [x](http://evil.example)\n```",
+    "_a_b\n```\nc_ [x](http://evil.example)\n```",
+    "<a\n```\nb:/c> [x](http://evil.example)\n```",
+    "[bank.com\n```\n](http://evil.example)\n```",
+    "[bank.com] b\n```\n](http://evil.example)\n```",
+    "http://`**a**<`a`_`\n```\n<[x](http://evil.example)\n```\n**:/>",
+    "https://a.`b c`\n```\n` [x](http://evil.example)\n```",
+    "<:https://a>`b c`\n```\n` [x](http://evil.example)\n```",
+    "steam://`a b`\n```\n` [x](http://evil.example)\n```",
+    "HTTP://a_b\n```\n_ [x](http://evil.example)\n```",
+    "https://_\n```\n_ [x](http://evil.example)\n```",
+    "a\\\n```\n[x](http://evil.example)\n```",
+    "# \n```\n[x](http://evil.example)\n```",
+    "a\n-# \n\n```\n[x](http://evil.example)\n```",
+    "- \n```\n[x](http://evil.example)\n```",
+    "\t* \n```\n[x](http://evil.example)\n```",
+    "1. \n```\n[x](http://evil.example)\n```",
+    "- a\n  ```\n  b\n[x](http://evil.example)\n  ```",
+    "```\n```\n```\n[x](http://evil.example)\n```",
+    "```\n\n```\n[x](http://evil.example)\n```",
+    "``` a\nb\n```\n[x](http://evil.example)\n```",
+    "````\n```\n[x](http://evil.example)\n```",
+    "```\na ```\n[x](http://evil.example)\n```",
+    "']((.*``[x](http://evil.example)*``'",
     "**a `b** [x](http://evil.example) `c",
     "_a `b_ [x](http://evil.example) `c",
     "||a `b|| [x](http://evil.example) `c",
@@ -226,7 +279,8 @@ PIECES = st.sampled_from(
         *MARKS,
         *("\u200b", "\u202e", "\u200d", " ", "\n", "\n> ", "\n- ", "\n# ", "\n```\n"),
         *("http://e.example", "https://", "discord.gg/x", "x.y", "(http://evil.example)"),
-        *("[x](http://evil.example)", "`[x](http://evil.example)`"),
+        *("[x](http://evil.example)", "`[x](http://evil.example)`", "\f", "\n1. ", "a\n", "**a** "),
+        "\n```md\n[x](http://evil.example)\n```\n",
     ]
 )
 
@@ -236,6 +290,7 @@ PIECES = st.sampled_from(
 @example("[<a:/]>(http://evil.example)")
 @example("[<https://discord.gg/a]>(http://evil.example)")
 @example("``[[x](http://evil.example)](http://evil.example)`")
+@example("']((.*``[x](http://evil.example)*``'")
 def test_s11_no_text_hides_an_address(text: str) -> None:
     """Whatever the text, no link of it hides its address, it is not longer than before, and doing
     it again changes nothing for the worse."""
@@ -262,10 +317,14 @@ def test_a_growing_link_does_not_flicker() -> None:
         assert whole.startswith(shown.removesuffix(">"))
 
 
-@pytest.mark.parametrize(
-    "piece",
-    ["[", "]", "<", "<a:/", "`", "](", "[a](http://", "` ", "https://", "```\n", "_`", "a.", "> "],
-)
+HOSTILE = [
+    *("[", "]", "<", "<a:/", "`", "](", "[a](http://", "` ", "https://", "```\n", "_`", "a.", "> "),
+    *("[[a]", "[a](x:(", "[a](x:\\", "](\\", "](+", "[a](x: ", '[a](x:y "', "**`a`", "# \n", "\n"),
+    *("```\na\n```\n", "discord.gg/", "https://a@", "*a ", "[a](x:y)", "```a\n", "<a", "![a]("),
+]
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
 def test_s19_hostile_marks_cost_little(piece: str) -> None:
     """Two thousand of the worst characters are done in well under 50 ms."""
     text = (piece * 2000)[:1990] + "://"

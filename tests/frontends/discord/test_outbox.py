@@ -35,7 +35,13 @@ from tests.fakes.discord.things import Channel
 import acore_bot.frontends.discord
 from acore_bot.errors import TargetGone
 from acore_bot.frontends.discord import outbox
-from acore_bot.frontends.discord.outbox import NOTHING, PATIENCE_SECONDS, Outbox
+from acore_bot.frontends.discord.outbox import (
+    NO_FILE,
+    NOT_ACCEPTED,
+    NOTHING,
+    PATIENCE_SECONDS,
+    Outbox,
+)
 from acore_bot.frontends.discord.pace import EditPace
 from acore_bot.frontends.discord.rest import InvalidRequests, PromptRatelimit
 
@@ -276,12 +282,66 @@ async def test_a_deleted_answer_is_gone_and_its_channel_is_not(desk: Desk) -> No
     assert not desk.outbox.is_muted(desk.channel.id)
 
 
-async def test_what_discord_rejects_is_not_repeated(desk: Desk) -> None:
-    """A message that Discord does not take is given up at once; its channel is not."""
-    with pytest.raises(TargetGone):
-        await desk.send("x" * 2001)
-    assert len(desk.fake.requests_to("create_message")) == 1
+BLOCKED = Fail(400, 200000, "Message was blocked by automatic moderation")
+
+
+@pytest.mark.parametrize("refusal", [BLOCKED, Fail(400, 50035), Fail(413, 40005), Fail(405)])
+async def test_what_discord_rejects_is_said_to_be(desk: Desk, refusal: Fault) -> None:
+    """In place of a text that Discord does not take there is a sentence, as a reply to the same
+    message and with a nonce of its own; the channel is not left alone."""
+    asked = await desk.fake.say(desk.fake.add_user("Ada"), desk.channel, "hello")
+    faults = [refusal, refusal] if refusal == Fail(400, 50035) else [refusal]
+    desk.fake.fault("create_message", faults)
+    nonce = f"{2**63 - 1}-10"
+    message_id = await desk.send("bad words", nonce, reply_to=asked.id)
+    (shown,) = desk.fake.messages_of_bot()
+    assert (shown.id, shown.text) == (message_id, NOT_ACCEPTED)
+    assert shown.reply_to is (None if len(faults) > 1 else asked)
+    *_, refused, said = (one.body["nonce"] for one in desk.fake.requests_to("create_message"))
+    assert refused == nonce != said
+    assert len(said) <= 25
     assert not desk.outbox.is_muted(desk.channel.id)
+
+
+async def test_what_is_rejected_whatever_it_says_is_given_up(desk: Desk) -> None:
+    """If not even the sentence is taken, the answer is gone; its channel is not."""
+    desk.fake.fault("*", lambda _: BLOCKED)
+    with pytest.raises(TargetGone):
+        await desk.send("bad words")
+    assert len(desk.fake.requests_to("create_message")) == 2
+    desk.fake.faults.clear()
+    message_id = await desk.send("good words", "2-0")
+    desk.fake.fault("*", lambda _: BLOCKED)
+    with pytest.raises(TargetGone):
+        await desk.edit(message_id, "bad words")
+    assert len(desk.fake.requests_to("edit_message")) == 2
+    assert not desk.outbox.is_muted(desk.channel.id)
+
+
+async def test_an_edit_that_discord_rejects_is_said_to_be(desk: Desk) -> None:
+    """The sentence stands in its place, until another text is taken."""
+    message_id = await desk.send("good")
+    desk.fake.fault("edit_message", [BLOCKED])
+    await desk.edit(message_id, "bad")
+    assert desk.fake.answers(desk.channel) == [NOT_ACCEPTED]
+    await desk.edit(message_id, "better")
+    assert desk.fake.answers(desk.channel) == ["better"]
+
+
+async def test_where_files_are_not_allowed_it_says_so(desk: Desk) -> None:
+    """Without the permission to attach files, a message says that instead, and nothing is muted."""
+    desk.channel.deny("attach_files")
+    await desk.outbox.send(desk.channel.id, "See the file.", nonce="1-0", file=("a.md", "long"))
+    assert desk.fake.answers(desk.channel) == [NO_FILE]
+    assert not desk.outbox.is_muted(desk.channel.id)
+
+
+async def test_where_nothing_is_allowed_a_file_is_not_either(desk: Desk) -> None:
+    """A channel that takes no message at all is left alone, whatever was to be sent."""
+    desk.channel.deny("send_messages")
+    with pytest.raises(TargetGone):
+        await desk.outbox.send(desk.channel.id, "See it.", nonce="1-0", file=("a.md", "long"))
+    assert desk.outbox.is_muted(desk.channel.id)
 
 
 @pytest.mark.parametrize("refusal", [MISSING_PERMISSIONS, MISSING_ACCESS, UNKNOWN_CHANNEL])
@@ -395,6 +455,31 @@ def test_r10_invalid_requests_are_forgotten() -> None:
             invalid.observe(429, "shared")
         clock.advance(70)
     assert invalid.pause_seconds() == 0
+
+
+async def test_when_we_stop_no_answer_begins_late(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A beginning that would have to wait for a limit is given up, whether it came before or after
+    we were told; a message that ends an answer waits."""
+    monkeypatch.setattr(outbox, "BEGINNING_SECONDS", 0.02)
+    desk.fake.limits.by_route["create_message"] = Limit(1, 20.0)
+    await desk.send("first")
+
+    async def begin(nonce: str) -> int:
+        channel_id = desk.channel.id
+        return await desk.outbox.send(channel_id, "late", nonce=nonce, is_beginning=True)
+
+    before = asyncio.create_task(begin("2-0"))
+    await asyncio.sleep(0)
+    desk.outbox.stop_growing()
+    ending = asyncio.create_task(desk.send("end", "4-0"))
+    for beginning in (before, begin("3-0")):
+        with pytest.raises(TargetGone):
+            await asyncio.wait_for(beginning, 5)
+    assert not ending.done()
+    ending.cancel()
+    await asyncio.wait([ending])
 
 
 async def test_who_uses_up_a_limit_has_its_answer_at_once(desk: Desk) -> None:

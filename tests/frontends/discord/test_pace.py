@@ -3,8 +3,7 @@
 import asyncio
 import math
 import random
-import selectors
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,53 +11,11 @@ from typing import Any
 
 import pytest
 from multidict import CIMultiDict
+from tests.fakes.leaping import leap, now
 
 from acore_bot.frontends.discord.pace import UNUSED_SECONDS, EditPace
 
 LIMIT, WINDOW_SECONDS = 5, 5.0
-
-
-class LeapingSelector(selectors.SelectSelector):
-    """Waits by letting the clock leap."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Return at once, later."""
-        if timeout is None:
-            raise AssertionError("Everybody waits, and nobody for the time.")
-        self.now += max(timeout, 0.0)
-        return super().select(0)
-
-
-class LeapingLoop(asyncio.SelectorEventLoop):
-    """An event loop that never sleeps."""
-
-    def __init__(self) -> None:
-        self._leaping = LeapingSelector()
-        super().__init__(self._leaping)
-
-    def time(self) -> float:
-        """Tell the time, which is exact."""
-        return self._leaping.now
-
-
-def leap(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a story in a time of its own, for an hour of it at the most."""
-
-    async def bounded() -> None:
-        async with asyncio.timeout(3600):
-            await story()
-
-    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
-        runner.run(bounded())
-
-
-def now() -> float:
-    """Tell the running loop's time."""
-    return asyncio.get_running_loop().time()
 
 
 @dataclass
@@ -554,5 +511,34 @@ def test_unused_channels_are_forgotten() -> None:
         for channel_id in range(5000, 5600):
             await pace.ready(channel_id, 1, final=True)
         assert len(pace) <= 600
+
+    leap(story)
+
+
+def test_told_to_stop_only_final_texts_are_granted() -> None:
+    """Edits that wait, and those that come, are held back; final ones and posts are not, and find
+    all that the limit leaves."""
+
+    async def story() -> None:
+        pace = EditPace()
+        wire = Wire(pace)
+        await pace.ready(1, 1)
+        await wire.edit(1, 1)
+        before = asyncio.create_task(pace.ready(1, 1))
+        typing = asyncio.create_task(pace.admit(urgent=False))
+        await asyncio.sleep(0)
+        pace.stop_ordinary()
+        after = asyncio.create_task(pace.ready(2, 2))
+        await asyncio.sleep(60)
+        began = now()
+        for message_id in range(3, 3 + LIMIT):
+            await pace.ready(1, message_id, final=True)
+            await wire.edit(1, message_id, final=True)
+        await pace.admit()
+        assert now() - began < WINDOW_SECONDS / LIMIT
+        assert not any(one.done() for one in (before, after, typing))
+        for task in (before, after, typing):
+            task.cancel()
+        await asyncio.wait((before, after, typing))
 
     leap(story)

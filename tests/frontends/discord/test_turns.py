@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,8 +74,28 @@ async def test_a_turn_that_takes_too_long_is_cancelled_and_waited_for() -> None:
     assert task.cancelled()
 
 
-async def test_a_turn_that_does_not_obey_is_left() -> None:
-    """Stopping takes no longer than told."""
+async def test_a_turn_whose_marking_takes_too_long_is_cancelled_again() -> None:
+    """It is over when we go on, however often it has to be told within reason."""
+    turns, told = Turns(), 0
+
+    async def answer() -> None:
+        nonlocal told
+        with counted(turns):
+            while told < 3:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    told += 1
+
+    task = asyncio.create_task(answer())
+    await asyncio.sleep(0)
+    await turns.settle(SOON, SOON)
+    assert task.done()
+    assert len(turns) == 0
+
+
+async def test_a_turn_that_does_not_obey_is_left(caplog: pytest.LogCaptureFixture) -> None:
+    """Stopping takes no longer than told, and the log says what was left."""
     turns, let_go = Turns(), asyncio.Event()
 
     async def answer() -> None:
@@ -89,5 +110,8 @@ async def test_a_turn_that_does_not_obey_is_left() -> None:
     await asyncio.sleep(0)
     await turns.settle(SOON, SOON)
     assert not task.done()
+    assert [record.getMessage() for record in caplog.records] == [
+        "1 turns did not end when told to, and are left"
+    ]
     let_go.set()
     await task

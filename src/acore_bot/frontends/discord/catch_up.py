@@ -7,6 +7,7 @@ answer already is left alone; answers that a crash cut off are marked as such.
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
@@ -15,7 +16,7 @@ import aiohttp
 import discord
 from discord.abc import User
 
-from acore_bot.errors import TargetGone
+from acore_bot.errors import AcoreError, TargetGone
 from acore_bot.frontends.discord.translate import CONVERSATION_PREFIX, concerns_bot, is_heard
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,8 @@ MAX_CHANNELS_AT_ONCE = 4
 DEAF_SECONDS = 120.0
 MAX_LENGTH = 2000
 NOTE = "\n\n*[interrupted]*"
-_CLOSING_MARKS = "`~*_|)> \n"
+# A block of code is closed behind the cursor.
+_CLOSED_FENCE = re.compile(r"\n[>\s]*(?:`{3,}|~{3,})")
 
 # A forum has no messages of its own, only threads.
 GuildChannel: TypeAlias = (
@@ -46,7 +48,8 @@ class Mend(Protocol):
 
 class CatchUp:
     """Reads channels back. `hear` gets each message that is to be answered and returns when it was;
-    it knows which ones it had before. `cursor` is what an unfinished answer ends in."""
+    it knows which ones it had before. `cursor` is what an unfinished answer ends in; none is looked
+    for if it is empty."""
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class CatchUp:
         self._client = client
         self._hear = hear
         self._mend = mend
-        self._cursor = cursor.strip()
+        self._cursor = cursor
         self._recent_channels = recent_channels
         self._window = timedelta(seconds=catch_up_seconds)
         self._now = now
@@ -96,7 +99,12 @@ class CatchUp:
         """Fetch the private chats that we know of: Discord lists them nowhere."""
         if shard_id != 0:  # they come through the first shard only
             return []
-        names = [name for name in await self._recent_channels() if _channel_id(name) is not None]
+        try:
+            known = await self._recent_channels()
+        except AcoreError as error:
+            log.warning("private chats are not read back: %s", error)
+            return []
+        names = [name for name in known if _channel_id(name) is not None]
         found = [await self._fetch_private(name) for name in names[:MAX_PRIVATE_CHANNELS]]
         return [channel for channel in found if channel is not None]
 
@@ -130,10 +138,30 @@ class CatchUp:
         ours = [message for message in messages if message.author.id == bot.id]
         for message in ours:
             await self._mark_if_unfinished(message)
-        answered = {message.reference.message_id for message in ours if message.reference}
+        answered = self._answered(messages, ours)
         for message in messages:
             if message.id not in answered and _wants_answer(message, bot):
                 await self._hear(message)
+
+    def _answered(
+        self, messages: Sequence[discord.Message], ours: Sequence[discord.Message]
+    ) -> set[int]:
+        """Return the ids of what has an answer: what ours reply to, and what was taken along."""
+        last = {
+            message.reference.message_id: message
+            for message in ours
+            if message.reference and message.reference.message_id
+        }
+        answered = set(last)
+        latest: dict[int, int] = {}
+        # A person's messages have their turns in order, so all before one that was answered had
+        # theirs. Not so a reply, which is answered alone, nor what we missed and have yet to read.
+        for message in messages:
+            answer = last.get(message.id)
+            if answer and not message.reference and answer.created_at < self._began_at:
+                latest[message.author.id] = message.id
+        answered |= {one.id for one in messages if one.id <= latest.get(one.author.id, 0)}
+        return answered
 
     async def _mark_if_unfinished(self, message: discord.Message) -> None:
         # What ends in a cursor and is younger than we are is being written just now.
@@ -147,11 +175,16 @@ class CatchUp:
 
 
 def interrupted(text: str, cursor: str) -> str | None:
-    """Mark an unfinished answer as interrupted; None if it is finished. What closes a block after
-    the cursor stays."""
-    said, found, closing = text.rpartition(cursor)
-    if not found or closing.strip(_CLOSING_MARKS):
-        return None
+    """Mark an unfinished answer as interrupted; None if it is finished. A space in the cursor may
+    also be a line's end, which ends a block of code. What closes one behind the cursor stays."""
+    for end in (cursor, cursor.replace(" ", "\n")):
+        said, found, closing = text.rpartition(end) if end else ("", "", "")
+        if found and (not closing or _CLOSED_FENCE.fullmatch(closing)):
+            return _marked(said, closing)
+    return None
+
+
+def _marked(said: str, closing: str) -> str:
     room = MAX_LENGTH - _length(closing) - _length(NOTE)
     said = said.rstrip(" ")
     while _length(said) > room:

@@ -92,5 +92,6 @@ def _about_others(flags: discord.ApplicationFlags) -> tuple[Finding, ...]:
     names = [name for name, is_granted in granted.items() if is_granted]
     if not names:
         return ()
-    told = f"{' and '.join(names)} is switched on, which adds nothing for this bot."
+    verb = "is" if len(names) == 1 else "are"
+    told = f"{' and '.join(names)} {verb} switched on, which adds nothing for this bot."
     return (Finding(SUBJECT, "note", told, f"Switch it off at {PORTAL}."),)

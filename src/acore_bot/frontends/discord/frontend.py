@@ -34,13 +34,13 @@ from acore_bot.telemetry.events import Event
 
 log = logging.getLogger(__name__)
 
-# Together with closing, under the ten seconds that supervisors commonly leave a process.
-GRACE_SECONDS = 3.0
-CANCELLED_SECONDS = 3.0
-CATCHING_UP_SECONDS = 1.0
+# Together with closing, under the ten seconds that supervisors commonly leave a process. The most
+# is for final texts: of one channel's messages Discord lets us edit five in five seconds.
+GRACE_SECONDS = 2.0
+CANCELLED_SECONDS = 6.0
+CATCHING_UP_SECONDS = 0.5
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
-CURSOR = " ▌"
 
 
 async def _nowhere() -> Iterable[str]:
@@ -57,9 +57,10 @@ class Discord:
     `message_content` asks for messages that are not for the bot, which Discord has to grant.
     `catch_up_seconds` is how far back a message may lie that was said while nobody listened; 0 asks
     for none. `recent_channels` names the conversations that the store knows, the latest first:
-    private chats are found by them alone. `cursor` is what an unfinished answer ends in. `api_url`
-    and `gateway_url` replace Discord's own addresses. `now` is the time of day in UTC, `clock` a
-    monotonic one; turns get `grace_seconds` to finish when told to stop.
+    private chats are found by them alone. `cursor` is what an unfinished answer ends in, by which
+    one that a crash cut off is found and marked; without it none is. `api_url` and `gateway_url`
+    replace Discord's own addresses. `now` is the time of day in UTC, `clock` a monotonic one; turns
+    get `grace_seconds` to finish when told to stop.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Discord:
         shard_ids: tuple[int, ...] | None = None,
         shard_count: int | None = None,
         recent_channels: Callable[[], Awaitable[Iterable[str]]] = _nowhere,
-        cursor: str = CURSOR,
+        cursor: str = "",
         grace_seconds: float = GRACE_SECONDS,
         fetch: AttachmentFetcher | None = None,
         now: Callable[[], datetime] = _now,
@@ -137,6 +138,8 @@ class Discord:
             stack.push_async_callback(self._settle, serving)
             tasks = (serving, watching, stopping)
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if told_to_stop.is_set():
+                log.info("Stopping; open answers get a few seconds to end.")
         for task in tasks:
             if not task.cancelled():
                 task.result()
@@ -156,8 +159,9 @@ class Discord:
             or self._handler is None
             or self._turns.is_stopping
             or not is_heard(message)
-            or not self._seen.is_new(message.id)
+            # In this order: what a mute drops may be caught up with later.
             or self._outbox.is_muted(message.channel.id)
+            or not self._seen.is_new(message.id)
         ):
             return
         task = self._turns.begin()
@@ -171,6 +175,9 @@ class Discord:
 
     async def catch_up(self, shard_id: int, lost_at: datetime | None) -> None:
         """Read back what was said while a shard heard nothing."""
+        servers = sum(guild.shard_id == shard_id for guild in self.client.guilds)
+        noun = "server" if servers == 1 else "servers"
+        log.info("Connected as %s: shard %d, %d %s.", self.client.user, shard_id, servers, noun)
         task = self._catching_up.begin()
         try:
             await self._catch_up.run(shard_id, lost_at)
@@ -226,7 +233,7 @@ class Discord:
         """Let what is being answered end, or mark it as stopped."""
         # If Discord threw us out, nothing that we still say would reach anybody.
         grace_seconds = 0.0 if serving.done() else self._grace_seconds
-        self._turns.is_stopping = True
+        self._outbox.stop_growing()
         await self._turns.settle(grace_seconds, CANCELLED_SECONDS)
         await self._catching_up.settle(0.0, CATCHING_UP_SECONDS)
         await self._typing.aclose()

@@ -17,9 +17,10 @@ How the parts that send are put together, all but the client without a running l
 Every request says that nobody is to be notified and no link to be previewed, and its text went
 through `disarm`. A send has a nonce, by which Discord knows one that comes twice: so it may be
 repeated when we do not know what became of it. discord.py repeats what is refused with 429, 500,
-502, 504 or 524; here the rest is repeated: 503, broken connections and longer limits. A channel
-that refuses us is left alone, for a minute at first and then for twice as long each time, as every
-refusal counts towards a ban.
+502, 504 or 524; here the rest is repeated: 503, broken connections and longer limits. What is
+refused for a part that it can do without is sent without it; in place of a text that Discord does
+not take there stands a sentence that says so. A channel that refuses us is left alone, for a minute
+at first and then for twice as long each time, as every refusal counts towards a ban.
 """
 
 import asyncio
@@ -29,10 +30,10 @@ import math
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 import aiohttp
 import discord
@@ -56,7 +57,11 @@ MAX_PAUSE_SECONDS = 15.0
 FIRST_MUTE_SECONDS = 60.0
 MAX_MUTE_SECONDS = 3600.0
 MAX_FILE_NAME = 60
+# When we stop, an answer that cannot begin within this time had better begin after the restart.
+BEGINNING_SECONDS = 0.5
 NOTHING = "…"  # Discord refuses a message that says nothing
+NOT_ACCEPTED = "Discord did not accept my answer here."
+NO_FILE = "The answer is too long to show here, and I may not attach files."
 
 UNKNOWN_MESSAGE = 10008
 FOREIGN_MESSAGE = 50005
@@ -66,8 +71,33 @@ _OF_A_REPLY = {UNKNOWN_MESSAGE, INVALID_FORM, NO_REPLY_WITHOUT_HISTORY}
 _BROKEN = (discord.DiscordServerError, aiohttp.ClientError, OSError, TimeoutError)
 
 
-class _ReplyRefused(Exception):
-    """The message that was replied to is gone, or of a kind that takes no reply."""
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What a message is to be."""
+
+    text: str
+    nonce: str | None = None
+    reply_to: int | None = None
+    file: tuple[str, str] | None = None
+
+    def without(self, part: Literal["reply", "file", "content"]) -> "_Draft":
+        """Say the same without what was refused, or that it was."""
+        match part:
+            case "reply":
+                return replace(self, reply_to=None)
+            case "file":
+                return replace(self, text=NO_FILE, file=None)
+            case "content":
+                nonce = self.nonce and f"{self.nonce}x"
+                return replace(self, text=NOT_ACCEPTED, file=None, nonce=nonce)
+
+
+class _PartRefused(Exception):
+    """A message may be, but not with this part of it."""
+
+    def __init__(self, part: Literal["reply", "file", "content"]) -> None:
+        super().__init__(part)
+        self.part = part
 
 
 @dataclass(slots=True)
@@ -98,6 +128,17 @@ class Outbox:
         self._sleep = sleep
         self._random = random
         self._mutes: dict[int, _Mute] = {}
+        self._is_stopping = False
+        self._beginnings: set[asyncio.Timeout] = set()
+
+    def stop_growing(self) -> None:
+        """Send what ends an answer, and little else, from now on: no edit that is not final, and no
+        beginning of an answer that would have to wait."""
+        self._is_stopping = True
+        self._pace.stop_ordinary()
+        at = asyncio.get_running_loop().time() + BEGINNING_SECONDS
+        for limit in self._beginnings:
+            limit.reschedule(at)
 
     def is_muted(self, channel_id: int) -> bool:
         """Whether nothing can be shown in a channel for the time being."""
@@ -113,44 +154,48 @@ class Outbox:
         nonce: str,
         reply_to: int | None = None,
         file: tuple[str, str] | None = None,
+        is_beginning: bool = False,
     ) -> int:
         """Post a message and return its id. Raises `TargetGone`.
 
-        `nonce` is at most 25 characters. Sends with the same one, within minutes, make one message.
+        `nonce` is at most 24 characters. Sends with the same one, within minutes, make one message.
         What it replies to may be gone; then it replies to nothing. `file` is a name and a text.
+        Where files are not allowed, or the text is not, the message says so instead. `is_beginning`
+        says that it begins an answer, which is not done any more when we stop and it would take
+        long.
         """
 
-        async def post(reference: int | None) -> int:
+        async def post(draft: _Draft) -> int:
             await self._pace.admit()
-            with _parameters(
-                text, nonce=nonce, reply_to=(channel_id, reference), file=file
-            ) as params:
+            with _parameters(channel_id, draft) as params:
                 data = await self._client.http.send_message(channel_id, params=params)
             return int(data["id"])
 
+        draft = _Draft(text, nonce, reply_to, file)
         with self._trying(channel_id):
-            try:
-                return await self._insist(channel_id, lambda: post(reply_to), reply_to is not None)
-            except _ReplyRefused:
-                return await self._insist(channel_id, lambda: post(None))
+            if not is_beginning:
+                return await self._insist(channel_id, draft, post)
+            async with self._beginning(channel_id):
+                return await self._insist(channel_id, draft, post)
 
     async def edit(
         self, channel_id: int, message_id: int, text: str, *, final: bool = False
     ) -> None:
-        """Show another text in a message, right after `EditPace.ready`. Raises `TargetGone`."""
+        """Show another text in a message, right after `EditPace.ready`, or say there that Discord
+        does not take it. Raises `TargetGone`."""
         is_ready = True
 
-        async def patch() -> None:
+        async def patch(draft: _Draft) -> None:
             nonlocal is_ready
             if not is_ready:
                 await self._pace.ready(channel_id, message_id, final=True)
             is_ready = False
             async with self._pace.editing(channel_id, message_id, final=final):
-                with _parameters(text) as params:
+                with _parameters(channel_id, draft) as params:
                     await self._client.http.edit_message(channel_id, message_id, params=params)
 
         self._refuse_if_muted(channel_id)
-        await self._insist(channel_id, patch)
+        await self._insist(channel_id, _Draft(text), patch)
 
     async def mend(self, channel_id: int, message_id: int, text: str) -> None:
         """Edit a message that belongs to no answer under way. Raises `TargetGone`."""
@@ -174,7 +219,17 @@ class Outbox:
         return True
 
     async def _insist(
-        self, channel_id: int, attempt: Callable[[], Awaitable[T]], is_reply: bool = False
+        self, channel_id: int, draft: _Draft, attempt: Callable[[_Draft], Awaitable[T]]
+    ) -> T:
+        """Try with less and less, until something is accepted or all is refused."""
+        while True:
+            try:
+                return await self._repeat(channel_id, draft, attempt)
+            except _PartRefused as refused:
+                draft = draft.without(refused.part)
+
+    async def _repeat(
+        self, channel_id: int, draft: _Draft, attempt: Callable[[_Draft], Awaitable[T]]
     ) -> T:
         """Try until it works, is refused for good, or takes too long."""
         deadline = self._clock() + PATIENCE_SECONDS
@@ -182,14 +237,14 @@ class Outbox:
             await self._rest(self._invalid.pause_seconds(), channel_id, deadline)
             try:
                 async with asyncio.timeout(min(TRY_SECONDS, deadline - self._clock())):
-                    return await attempt()
+                    return await attempt(draft)
             except discord.RateLimited as error:
                 pause = error.retry_after
             except _BROKEN as error:
                 log.info("A request for channel %d failed: %r", channel_id, error)
                 pause = self._pause_after(tries)
             except discord.HTTPException as error:
-                self._judge(channel_id, error, is_reply)
+                self._judge(channel_id, error, draft)
                 pause = _retry_after(error) or self._pause_after(tries)
             except RuntimeError:
                 if not self._client.is_closed():
@@ -198,13 +253,18 @@ class Outbox:
             await self._rest(pause, channel_id, deadline)
         raise _gone(channel_id)
 
-    def _judge(self, channel_id: int, error: discord.HTTPException, is_reply: bool) -> None:
+    def _judge(self, channel_id: int, error: discord.HTTPException, draft: _Draft) -> None:
         """Return if trying again may help. Raises otherwise."""
         if error.status == 429:
             return
-        if is_reply and error.code in _OF_A_REPLY:
-            raise _ReplyRefused from error
+        if draft.reply_to is not None and error.code in _OF_A_REPLY:
+            raise _PartRefused("reply") from error
         log.warning("Discord refused a request for channel %d: %s", channel_id, error)
+        # If it is not the file, the next try will tell.
+        if draft.file is not None and error.status == 403:
+            raise _PartRefused("file") from error
+        if error.status not in {401, 403, 404} and draft.text != NOT_ACCEPTED:
+            raise _PartRefused("content") from error
         of_channel = error.code not in {UNKNOWN_MESSAGE, FOREIGN_MESSAGE}
         if error.status in {403, 404} and of_channel:
             self._mute(channel_id)
@@ -219,6 +279,19 @@ class Outbox:
             raise _gone(channel_id)
         if seconds > 0:
             await self._sleep(seconds)
+
+    @asynccontextmanager
+    async def _beginning(self, channel_id: int) -> AsyncIterator[None]:
+        seconds = BEGINNING_SECONDS if self._is_stopping else None
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                self._beginnings.add(limit)
+                try:
+                    yield
+                finally:
+                    self._beginnings.discard(limit)
+        except TimeoutError:
+            raise _gone(channel_id) from None
 
     def _refuse_if_muted(self, channel_id: int) -> None:
         mute = self._mutes.get(channel_id)
@@ -252,29 +325,22 @@ class Outbox:
         log.warning("Channel %d is left alone for %.0f s.", channel_id, seconds)
 
 
-def _parameters(
-    text: str,
-    *,
-    nonce: str | None = None,
-    reply_to: tuple[int, int | None] = (0, None),
-    file: tuple[str, str] | None = None,
-) -> MultipartParameters:
+def _parameters(channel_id: int, draft: _Draft) -> MultipartParameters:
     """What every request for a message consists of."""
-    harmless = disarm(text)
-    channel_id, message_id = reply_to
+    harmless = disarm(draft.text)
     reference: discord.types.message.MessageReference = {
         "channel_id": channel_id,
-        "message_id": message_id or 0,
+        "message_id": draft.reply_to or 0,
         "fail_if_not_exists": False,
     }
     return handle_message_parameters(
         harmless if harmless.strip() else NOTHING,
-        nonce=nonce,
+        nonce=draft.nonce,
         flags=discord.MessageFlags(suppress_embeds=True),
         allowed_mentions=discord.AllowedMentions.none(),
         mention_author=False,
-        message_reference=reference if message_id else MISSING,
-        file=_file(*file) if file else MISSING,
+        message_reference=reference if draft.reply_to else MISSING,
+        file=_file(*draft.file) if draft.file else MISSING,
     )
 
 

@@ -191,6 +191,7 @@ class EditPace:
         self._ordinary_sent_at = -math.inf
         self._urgent_sent: deque[float] = deque(maxlen=MOST_KEPT)
         self._held_until = -math.inf
+        self._is_stopping = False
         self._order = itertools.count()
         self._channels: OrderedDict[int, _Channel] = OrderedDict()  # the last used one is last
         self._timers: list[tuple[float, int, _Channel, int]] = []
@@ -241,6 +242,11 @@ class EditPace:
         heappush(self._ready, (waiting, None, 0))
         self._pump()
         await waiting.granted
+
+    def stop_ordinary(self) -> None:
+        """Grant nothing any more but posts and final texts. Who waits for anything else does so
+        until cancelled."""
+        self._is_stopping = True
 
     def note(self) -> None:
         """Count a request that was sent without asking."""
@@ -330,6 +336,8 @@ class EditPace:
             self._sent.popleft()
         at, most = self._held_until, self._most[rank]
         if rank == ORDINARY:
+            if self._is_stopping:
+                return math.inf
             kept = sum(sent > now - GLOBAL_WINDOW_SECONDS for sent in self._urgent_sent)
             most = max(most - kept, 1)
         if len(self._sent) >= most:

@@ -48,9 +48,9 @@ class DiscordReply:
         """Show that an answer is being prepared, until the block is left."""
         return self._typing.typing(self._channel_id)
 
-    async def post(self, text: str, *, final: bool = False) -> int:  # noqa: ARG002
+    async def post(self, text: str, *, final: bool = False) -> int:
         """Show a new message and return its id. Raises `TargetGone`."""
-        return await self._send(text)
+        return await self._send(text, is_beginning=not (final or self._parts))
 
     async def ready(self, message_id: int, *, final: bool = False) -> None:
         """Return when a message may be edited, which has to follow at once."""
@@ -62,13 +62,15 @@ class DiscordReply:
 
     async def attach(self, text: str, file_name: str, content: str) -> int:
         """Show a new message with a text file and return its id. Raises `TargetGone`."""
-        return await self._send(text, (file_name, content))
+        return await self._send(text, file=(file_name, content))
 
     async def fetch(self, attachment: Attachment) -> bytes:
         """Return what a file holds that came with the message. Raises `FileUnreadable`."""
         return await self._fetch(attachment)
 
-    async def _send(self, text: str, file: tuple[str, str] | None = None) -> int:
+    async def _send(
+        self, text: str, *, file: tuple[str, str] | None = None, is_beginning: bool = False
+    ) -> int:
         part = self._parts
         self._parts += 1
         return await self._outbox.send(
@@ -77,4 +79,5 @@ class DiscordReply:
             nonce=f"{self._trigger_id}-{part}",
             reply_to=None if part else self._trigger_id,
             file=file,
+            is_beginning=is_beginning,
         )

@@ -2,13 +2,20 @@
 
 Each is handled in the task in which it was heard. Told to stop, nothing new is taken; what is under
 way gets a while to finish, and is cancelled after that, which its handler answers by keeping and
-marking what was said.
+marking what was said. Whoever takes too long for that too is cancelled again, as nothing that it
+needs will be there much longer.
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 
+log = logging.getLogger(__name__)
+
 MAX_REMEMBERED = 10_000
+# One cancellation ends the work, one the marking of it, and one the wait for that.
+MORE_CANCELLATIONS = 2
+OBEYING_SECONDS = 0.25
 
 
 class SeenMessages:
@@ -53,12 +60,16 @@ class Turns:
         self._tasks.discard(task)
 
     async def settle(self, grace_seconds: float, cancelled_seconds: float) -> None:
-        """Let the turns finish, cancel those that take too long, and wait for these a while."""
+        """Let the turns finish, cancel those that take too long, and wait for these a while; cancel
+        those again that are still there."""
         self.is_stopping = True
         await self._wait(grace_seconds)
-        for task in self._tasks:
-            task.cancel()
-        await self._wait(cancelled_seconds)
+        for seconds in (cancelled_seconds, *[OBEYING_SECONDS] * MORE_CANCELLATIONS):
+            for task in self._tasks:
+                task.cancel()
+            await self._wait(seconds)
+        if self._tasks:
+            log.error("%d turns did not end when told to, and are left", len(self._tasks))
 
     async def _wait(self, seconds: float) -> None:
         if self._tasks:

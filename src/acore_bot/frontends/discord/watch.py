@@ -45,8 +45,7 @@ class Gateway(Protocol):
 
 
 class Watch:
-    """Looks twice a second. `lag_seconds` is how late the latest look was, `max_lag_seconds` the
-    latest ever."""
+    """Looks twice a second. `clock` is monotonic seconds."""
 
     def __init__(
         self,
@@ -58,29 +57,18 @@ class Watch:
         self._gateway = gateway
         self._clock = clock
         self._sleep = sleep
-        self.lag_seconds = 0.0
-        self.max_lag_seconds = 0.0
 
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
             began = self._clock()
             await self._sleep(TICK_SECONDS)
-            self._note_lag(max(0.0, self._clock() - began - TICK_SECONDS))
-            # While we were late ourselves, what the gateway sent may wait to be read.
-            if self.lag_seconds <= MAX_LAG_SECONDS:
+            lag_seconds = self._clock() - began - TICK_SECONDS
+            if lag_seconds > MAX_LAG_SECONDS:
+                # While we were late ourselves, what the gateway sent may wait to be read.
+                log.warning("the event loop stood still for %.2f s", lag_seconds)
+            else:
                 await self._reopen_silent()
-
-    @property
-    def gateway_silence_seconds(self) -> float | None:
-        """How long the most silent connection has been silent; None if none is open."""
-        return max((silence.seconds for silence in self._gateway.silences().values()), default=None)
-
-    def _note_lag(self, seconds: float) -> None:
-        self.lag_seconds = seconds
-        self.max_lag_seconds = max(self.max_lag_seconds, seconds)
-        if seconds > MAX_LAG_SECONDS:
-            log.warning("the event loop stood still for %.2f s", seconds)
 
     async def _reopen_silent(self) -> None:
         for shard_id, silence in self._gateway.silences().items():
