@@ -73,6 +73,8 @@ class Gatherings:
 
     def is_open_to(self, message: IncomingMessage) -> bool:
         """Tell whether a message would join others of its author."""
+        if not self._open:  # as it is for nearly all that anybody says
+            return False
         gathering = self._open.get((message.conversation, message.author.id))
         return gathering is not None and self._belongs(message, gathering)
 

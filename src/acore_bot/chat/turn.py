@@ -87,7 +87,9 @@ class TurnTaker:
                 await target.post(await self.commands.run(incoming), final=True)
                 return
             self.loops.hear(incoming)
-            if self._decide(incoming).answers or await self._belongs(incoming):
+            if self._decide(incoming).answers or (
+                attention.may_belong(incoming, self.rules) and await self._belongs(incoming)
+            ):
                 await self._take_turn(incoming, target)
         except TargetGone:
             raise
@@ -109,8 +111,6 @@ class TurnTaker:
 
     async def _belongs(self, message: IncomingMessage) -> bool:
         """Tell whether a message is for the bot because of what it said there before."""
-        if not attention.may_belong(message, self.rules):
-            return False
         if not self._decide(message, has_spoken=True).answers:
             return False
         try:

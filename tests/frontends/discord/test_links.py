@@ -1,7 +1,6 @@
 """Links show where they lead, as Discord would show them."""
 
 import re
-import time
 
 import pytest
 from hypothesis import example, given, settings
@@ -188,6 +187,7 @@ SWALLOWED = [
     "a ~~b:\n```\n~~ [x](http://evil.example)\n```",
     "a ||b:\n```\n|| [x](http://evil.example)\n```",
     "2 *3:\n```\n* [x](http://evil.example)\n```",
+    "2 * a*.\n```\nb* [x](http://evil.example)\n```",
     "__a:\n```\n__ [x](http://evil.example)\n```",
     "*a *:\n```\nb* [x](http://evil.example)\n```",
     "_a_b\n```\nc_ [x](http://evil.example)\n```",
@@ -195,9 +195,9 @@ SWALLOWED = [
     "[bank.com\n```\n](http://evil.example)\n```",
     "[bank.com] b\n```\n](http://evil.example)\n```",
     "http://`**a**<`a`_`\n```\n<[x](http://evil.example)\n```\n**:/>",
-    "https://a.`b c`\n```\n` [x](http://evil.example)\n```",
-    "<:https://a>`b c`\n```\n` [x](http://evil.example)\n```",
-    "steam://`a b`\n```\n` [x](http://evil.example)\n```",
+    "https://a.`b c`\n```\nd` [x](http://evil.example)\n```",
+    "<:https://a>`b c`\n```\nd` [x](http://evil.example)\n```",
+    "steam://`a b`\n```\nc` [x](http://evil.example)\n```",
     "HTTP://a_b\n```\n_ [x](http://evil.example)\n```",
     "https://_\n```\n_ [x](http://evil.example)\n```",
     "a\\\n```\n[x](http://evil.example)\n```",
@@ -325,9 +325,8 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
-def test_s19_hostile_marks_cost_little(piece: str) -> None:
-    """Two thousand of the worst characters are done in well under 50 ms."""
-    text = (piece * 2000)[:1990] + "://"
-    began = time.thread_time()
-    disarm(text)
-    assert time.thread_time() - began < 0.05
+def test_s19_a_flood_of_brackets_is_a_text_like_any(piece: str) -> None:
+    """A megabyte of the worst is done within the time that any test has, which it would not be if
+    it took more than in proportion to its length."""
+    text = (piece * 1_000_000)[:1_000_000]
+    assert units(disarm(text)) <= units(text)

@@ -15,7 +15,7 @@ from acore_bot.contracts import ReplyTarget
 from acore_bot.errors import FileUnreadable, TargetGone
 from acore_bot.frontends.discord.outbox import Outbox
 from acore_bot.frontends.discord.pace import EditPace
-from acore_bot.frontends.discord.reply import DiscordReply
+from acore_bot.frontends.discord.reply import DiscordReply, Means
 from acore_bot.frontends.discord.rest import InvalidRequests
 from acore_bot.frontends.discord.typing import TypingKeeper
 from acore_bot.messages import Attachment
@@ -32,14 +32,8 @@ async def fetch(attachment: Attachment) -> bytes:
 
 def target_at(desk: Desk, channel: Channel, trigger_id: int) -> ReplyTarget:
     """Make a target, as the front end does for each message."""
-    return DiscordReply(
-        desk.outbox,
-        desk.pace,
-        TypingKeeper(desk.outbox),
-        channel_id=channel.id,
-        trigger_id=trigger_id,
-        fetch=fetch,
-    )
+    means = Means(desk.outbox, desk.pace, TypingKeeper(desk.outbox), fetch)
+    return DiscordReply(means, channel.id, trigger_id)
 
 
 @pytest.fixture
@@ -143,14 +137,8 @@ class EchoBot(discord.Client):
         """Answer a message of somebody else."""
         if message.author == self.user:
             return
-        target = DiscordReply(
-            self.outbox,
-            self.pace,
-            self.typing,
-            channel_id=message.channel.id,
-            trigger_id=message.id,
-            fetch=fetch,
-        )
+        means = Means(self.outbox, self.pace, self.typing, fetch)
+        target = DiscordReply(means, message.channel.id, message.id)
         async with target.typing():
             pass
         message_id = await target.post("You said ▌")

@@ -23,9 +23,9 @@ from acore_bot.frontends.discord.client import DiscordClient
 from acore_bot.frontends.discord.outbox import Outbox
 from acore_bot.frontends.discord.pace import EditPace
 from acore_bot.frontends.discord.refusals import refusal
-from acore_bot.frontends.discord.reply import DiscordReply
+from acore_bot.frontends.discord.reply import DiscordReply, Means
 from acore_bot.frontends.discord.rest import InvalidRequests, trace
-from acore_bot.frontends.discord.translate import is_heard, to_incoming
+from acore_bot.frontends.discord.translate import HEARD_TYPES, to_incoming
 from acore_bot.frontends.discord.turns import SeenMessages, Turns
 from acore_bot.frontends.discord.typing import TypingKeeper
 from acore_bot.frontends.discord.watch import Watch
@@ -84,7 +84,6 @@ class Discord:
     ) -> None:
         self._token = token
         self._grace_seconds = grace_seconds
-        self._fetch = fetch or AttachmentFetcher()
         self._sleep, self._uniform = sleep, uniform
         self._pace, invalid = EditPace(clock=clock), InvalidRequests(clock=clock)
         self._seen = SeenMessages()
@@ -105,6 +104,7 @@ class Discord:
         self.client = self._make_client()
         self._outbox = Outbox(self.client, self._pace, invalid, clock=clock, sleep=sleep)
         self._typing = TypingKeeper(self._outbox, clock=clock, sleep=sleep)
+        self._means = Means(self._outbox, self._pace, self._typing, fetch or AttachmentFetcher())
         self.watch = Watch(self.client, clock=clock, sleep=sleep)
         self._catch_up = CatchUp(
             self.client,
@@ -158,7 +158,7 @@ class Discord:
             or message.author.id == bot.id
             or self._handler is None
             or self._turns.is_stopping
-            or not is_heard(message)
+            or message.type not in HEARD_TYPES
             # In this order: what a mute drops may be caught up with later.
             or self._outbox.is_muted(message.channel.id)
             or not self._seen.is_new(message.id)
@@ -167,7 +167,8 @@ class Discord:
         task = self._turns.begin()
         try:
             incoming = to_incoming(message, bot, is_late=is_late)
-            await self._handler(incoming, self._reply(message))
+            reply = DiscordReply(self._means, message.channel.id, message.id)
+            await self._handler(incoming, reply)
         except TargetGone as error:
             log.info("an answer found no place in channel %d: %s", message.channel.id, error)
         finally:
@@ -183,16 +184,6 @@ class Discord:
             await self._catch_up.run(shard_id, lost_at)
         finally:
             self._catching_up.end(task)
-
-    def _reply(self, message: discord.Message) -> DiscordReply:
-        return DiscordReply(
-            self._outbox,
-            self._pace,
-            self._typing,
-            channel_id=message.channel.id,
-            trigger_id=message.id,
-            fetch=self._fetch,
-        )
 
     async def _hear_late(self, message: discord.Message) -> None:
         try:

@@ -42,7 +42,7 @@ _LINK = re.compile(
 # the marks of a quote and the like. No match reaches beyond the next bracket: time stays linear.
 _JOINT = re.compile(r"\]\((?=[^\w()\[\]]*+[\w+.\-\\]*+:\S)")
 _BLOCK = re.compile(
-    r"^```[a-z0-9_+\-.#]*\n(?=\n*[^\n`])(?:[^`]++|`(?!``))*(?<=\n)```(?!`) *$",
+    r"^```[a-z0-9_+\-.#]*\n(?=\n*[^\n`])(?:[^`]++|`(?!``))*```",
     re.MULTILINE | re.IGNORECASE,
 )
 # Pieces of text in which each mark ends what it began before anything else begins.
@@ -53,7 +53,7 @@ _PLAIN = re.compile(
     | (?<!\w) https?://[a-z0-9](?: _ | [^\s>{_MARKS}] )* (?=[\s<])
     | (?<!\w) (?P<mark> \*\*? | __? | ~~ | \|\| ) (?!\s)
       (?: [^\n{_MARKS}] | `[^\n{_MARKS}]+` )+ (?<!\s) (?P=mark) (?![\w*~|])
-    | `[^`\n]+` (?!`)
+    | `[^`\n]+`
     | \*(?=[ ]) | ~(?!~) | \|(?!\|)
     | (?!://) [^{_MARKS}]
     """,

@@ -6,9 +6,8 @@ How the parts that send are put together, all but the client without a running l
     client = …(make_http=…, trace=trace(pace, invalid))    # a client whose `http` is a RestClient
     outbox = Outbox(client, pace, invalid)
     typing = TypingKeeper(outbox)                          # typing.py; `await typing.aclose()`
-    target = DiscordReply(                                 # reply.py; one for each message heard
-        outbox, pace, typing, channel_id=…, trigger_id=…, fetch=…
-    )
+    means = Means(outbox, pace, typing, fetch)             # reply.py
+    target = DiscordReply(means, channel_id, trigger_id)   # one for each message heard
     outbox.is_muted(channel_id)                            # then do not even ask a model
     await outbox.mend(channel_id, message_id, text)        # an edit that belongs to no answer
 
