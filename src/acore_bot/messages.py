@@ -45,8 +45,9 @@ _MAX_EXTENSION_CHARACTERS = 10
 # Control, format (what turns the direction among them), surrogate, private and unassigned
 # characters, and the two that separate lines.
 _UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-# What Unicode counts among letters and marks though nobody sees it.
-_UNSEEN_LETTERS = frozenset("\u034f\u115f\u1160\u2800\u3164\uffa0") | {
+# What Unicode counts among letters and marks though nobody sees it: fillers, the grapheme joiner
+# and the variation selectors.
+UNSEEN_LETTERS = frozenset("\u034f\u115f\u1160\u2800\u3164\uffa0") | {
     chr(code) for code in (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
 }
 # A name stands in brackets and in emphasis, and must neither close them nor mention anyone.
@@ -68,7 +69,7 @@ def tidy_file_name(name: str) -> str:
 def _is_plain(character: str) -> bool:
     return (
         unicodedata.category(character) not in _UNSEEN_CATEGORIES
-        and character not in _UNSEEN_LETTERS
+        and character not in UNSEEN_LETTERS
         and character not in _MARKS
     )
 

@@ -3,15 +3,12 @@
 import unicodedata
 from collections.abc import Iterable
 
-from acore_bot.messages import Author
+from acore_bot.messages import UNSEEN_LETTERS, Author
 
 MAX_NAME_CHARACTERS = 32
 MAX_MARKS = 2  # accents and vowel signs on one letter, as living scripts use them
-# The marks of a label, and what Unicode counts among letters and marks though nobody sees it:
-# fillers, the grapheme joiner and the variation selectors.
-FORBIDDEN_IN_NAMES = frozenset("[]<>:|#\u115f\u1160\u2800\u3164\uffa0\u034f") | {
-    chr(code) for code in (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
-}
+# The marks of a label, and letters that nobody sees.
+FORBIDDEN_IN_NAMES = frozenset("[]<>:|#") | UNSEEN_LETTERS
 
 
 def speaker_name(author: Author) -> str:

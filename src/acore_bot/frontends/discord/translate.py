@@ -15,6 +15,7 @@ from discord.abc import User
 from msgspec import structs
 
 from acore_bot.messages import (
+    UNSEEN_LETTERS,
     Attachment,
     Author,
     IncomingMessage,
@@ -38,10 +39,8 @@ _MARKUP = re.compile(
 )
 DISCORD_EPOCH = SnowflakeSequence.EPOCH_MILLISECONDS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# The marks of a label, and letters that nobody sees: fillers, the joiner, the variation selectors.
-_FORBIDDEN_IN_NAMES = frozenset("[]<>:|#@`\u115f\u1160\u2800\u3164\uffa0\u034f") | {
-    chr(code) for code in (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
-}
+# The marks of a label and of mentions, and letters that nobody sees.
+_FORBIDDEN_IN_NAMES = frozenset("[]<>:|#@`") | UNSEEN_LETTERS
 
 
 def conversation_name(channel_id: int) -> str:
