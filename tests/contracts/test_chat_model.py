@@ -188,9 +188,9 @@ class Coated(Scripted):
         async with self._coat.stream(request) as pieces:
             yield pieces
 
-    async def describe(self, model: str) -> ModelInfo:
+    async def describe(self, model: str, *, local_only: bool = False) -> ModelInfo:
         """Ask through the coat."""
-        return await self._coat.describe(model)
+        return await self._coat.describe(model, local_only=local_only)
 
 
 @asynccontextmanager
@@ -239,8 +239,10 @@ async def embedded() -> AsyncIterator[Subject]:
         assert provider._child is not None
         client = provider._child.client._client
         url, border = client.base.parent / "slots", client.border("")
-        while any(slot.is_processing for slot in await client.fetch(url, list[Slot], border)):
-            pass  # each look is a round trip, and the test has a time limit
+        busy = True
+        while busy:  # each look is a round trip, and the test has a time limit
+            slots = await client.fetch(url, list[Slot], border, local_only=True)
+            busy = any(slot.is_processing for slot in slots)
 
     yield Subject(provider, MODEL_NAME, until_idle)
     await provider.aclose()

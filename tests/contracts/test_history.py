@@ -316,6 +316,164 @@ async def test_clear_removes_one_conversation(history: History) -> None:
     assert [line.conversation for line in await history.conversations()] == ["coffee"]
 
 
+def answer(id_: int, parent_id: int, conversation: str = "tea") -> Message:
+    """Make an answer of the bot to a message."""
+    bot = Author("bot", "Acore")
+    return structs.replace(said(id_, parent_id, conversation), role="assistant", author=bot)
+
+
+def of_bob(id_: int, parent_id: int | None = None, conversation: str = "tea") -> Message:
+    """Make a message of somebody else."""
+    return structs.replace(said(id_, parent_id, conversation), author=Author("18", "Bob"))
+
+
+async def test_replace_changes_all_of_a_message(history: History) -> None:
+    """What stands in a message's place is as it was given, in every field; the others stay."""
+    await history.append([said(1), structs.replace(answer(2, 1), part_ids=(3, 4)), said(5, 2)])
+    other = structs.replace(
+        answer(2, 9, "coffee"),
+        text="Other words",
+        author=Author("bot 2", "Tutor"),
+        finish_reason="stop",
+        model="ollama/other",
+        part_ids=(4, 6),
+        created_at=NOON,
+    )
+    assert await history.recent("tea", 10)
+    assert await history.recent("coffee", 10) == ()
+    assert await history.replace(other) is True
+    assert await history.recent("tea", 10) == (said(1), said(5, 2))
+    assert await history.recent("coffee", 10) == (other,)
+    assert await history.chain(4, 10) == await history.chain(6, 10) == (other,)
+    assert await history.chain(3, 10) == ()
+    assert ids(await history.chain(5, 10)) == [2, 5]
+
+
+async def test_replace_of_nothing_is_false(history: History) -> None:
+    """Where there is no such message, none is put; a part's id is not a message's."""
+    await history.append([structs.replace(said(2), part_ids=(3,))])
+    assert await history.replace(said(1)) is False
+    assert await history.replace(said(3)) is False
+    assert ids(await history.recent("tea", 10)) == [2]
+
+
+async def test_said_by_is_everywhere_and_in_order(history: History) -> None:
+    """All that one person said is told, from every conversation, oldest first, and nobody else's,
+    whatever ids look alike."""
+    alike = structs.replace(said(4), author=Author("177", "Ada"))
+    await history.append([said(9), of_bob(2), said(3, 2, "coffee"), answer(5, 3), alike])
+    assert await history.said_by("17") == (said(3, 2, "coffee"), said(9))
+    assert await history.said_by("bot") == (answer(5, 3),)
+    assert await history.said_by("7") == ()
+
+
+async def test_holding_finds_words_everywhere_and_in_order(history: History) -> None:
+    """A message is found by any words of its text, as they are written; case and wildcards are
+    only what they are."""
+    await history.append([said(3), said(1, conversation="milk"), said(12)])
+    assert ids(await history.holding("am 1")) == [1, 12]
+    for words in ("AM 1", "a%", "a_", "I am 4"):
+        assert await history.holding(words) == ()
+    await history.edit(3, "50 % of 'Ä'")
+    assert ids(await history.holding("% of 'Ä")) == [3]
+
+
+async def test_what_is_kept_outlives_the_removal_of_traces(history: History) -> None:
+    """Nothing that is stored changes by it, however often it is done."""
+    await history.append([said(1), said(2, 1), said(3, 2)])
+    await history.delete(2)
+    for _ in range(2):
+        await history.leave_no_trace()
+        assert ids(await history.recent("tea", 10)) == [1, 3]
+    await history.append([said(4)])
+    assert ids(await history.chain(3, 10)) == [1, 3]
+
+
+async def test_erase_takes_the_answers_along(history: History) -> None:
+    """Erasing removes a person's messages in every conversation, and what the bot answered, and
+    went on to say; what others said to it stays, and continues what is left."""
+    await history.append([of_bob(1), answer(2, 1), said(3, 2), answer(4, 3), of_bob(5, 4)])
+    await history.append([answer(6, 4), answer(7, 5), said(8, conversation="coffee")])
+    assert len(await history.recent("tea", 10)) == 7
+    assert await history.erase("17") == 4
+    assert await history.recent("tea", 10) == (of_bob(1), answer(2, 1), of_bob(5, 2), answer(7, 5))
+    assert await history.recent("coffee", 10) == ()
+    assert await history.said_by("17") == ()
+    assert await history.erase("17") == 0
+
+
+async def test_erase_forgets_the_parts_of_answers(history: History) -> None:
+    """No part leads to an answer that was erased, and its ids are free again."""
+    await history.append([said(1), structs.replace(answer(2, 1), part_ids=(3,))])
+    await history.erase("17")
+    assert await history.chain(3, 10) == ()
+    await history.append([of_bob(1), of_bob(2, 1)])
+    assert ids(await history.chain(2, 10)) == [1, 2]
+    assert await history.chain(3, 10) == ()
+
+
+async def test_erase_removes_exactly_what_it_should_where_ids_meet(history: History) -> None:
+    """A message whose id is also called a part of another's answer does not stand for that one."""
+    await history.append([structs.replace(of_bob(1), part_ids=(2,)), said(2)])
+    assert await history.erase("17") == 1
+    assert ids(await history.recent("tea", 10)) == [1]
+
+
+async def test_a_circle_can_be_erased(history: History) -> None:
+    """Parents that form a circle end the search for answers."""
+    await history.append([said(1, 3), answer(2, 1), answer(3, 2), of_bob(9, 3)])
+    assert await history.erase("17") == 3
+    assert ids(await history.recent("tea", 10)) == [9]
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+async def test_erase_agrees_with_deleting_one_by_one(history: History, data: st.DataObject) -> None:
+    """In any tree, what is left is what is left if each erased message is deleted by itself."""
+    said_by_someone: list[Message] = []
+    for number in range(1, 13):
+        parent = data.draw(st.none() | st.integers(0, number - 1))
+        make = data.draw(st.sampled_from((said, of_bob, answer)))
+        said_by_someone.append(make(number, parent or 0, "tea"))
+    erased = set[int]()
+    for message in said_by_someone:
+        if message.author == ADA or (message.role == "assistant" and message.parent_id in erased):
+            erased.add(message.id)
+    plain = PlainHistory()
+    for kept in (plain, history):
+        await kept.clear("tea")
+        await kept.append(said_by_someone)
+    for message_id in erased:
+        await plain.delete(message_id)
+    assert await history.erase("17") == len(erased)
+    assert await history.recent("tea", 50) == await plain.recent("tea", 50)
+
+
+async def test_expire_removes_what_is_older(history: History) -> None:
+    """What was said before the moment goes, in one conversation; what was said then or later
+    stays, whatever the order of the ids."""
+    young = structs.replace(said(1), created_at=NOON + timedelta(days=1))
+    await history.append([young, said(2), said(3, 2), said(4, 3), said(5, conversation="coffee")])
+    assert len(await history.recent("tea", 10)) == 4
+    assert await history.expire("tea", said(4).created_at) == 2
+    assert ids(await history.recent("tea", 10)) == [1, 4]
+    assert ids(await history.chain(4, 10)) == [4]
+    assert ids(await history.recent("coffee", 10)) == [5]
+    assert await history.expire("tea", said(4).created_at) == 0
+
+
+async def test_expire_understands_every_zone(history: History) -> None:
+    """The moment may be told in any time zone."""
+    await history.append([said(1), said(2)])
+    moment = said(2).created_at.astimezone(timezone(timedelta(hours=9)))
+    assert await history.expire("tea", moment) == 1
+    assert ids(await history.recent("tea", 10)) == [2]
+
+
 async def test_conversations_come_most_recently_used_first(history: History) -> None:
     """Each conversation has one line with its count and the time of its newest message."""
     await history.append([said(1, conversation="a"), said(5, conversation="c")])

@@ -5,6 +5,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 from msgspec import structs
@@ -54,11 +55,15 @@ class PlainHistory:
     async def delete(self, message_id: int) -> bool:
         """Remove a message and relink what continued it."""
         message_id = self._whole(message_id)
-        if (gone := self.messages.pop(message_id, None)) is None:
+        if message_id not in self.messages:
             return False
+        self._remove(message_id)
+        return True
+
+    def _remove(self, message_id: int) -> None:
+        gone = self.messages.pop(message_id)
         for child in [m for m in self.messages.values() if m.parent_id == message_id]:
             self.messages[child.id] = structs.replace(child, parent_id=gone.parent_id)
-        return True
 
     def _whole(self, message_id: int) -> int:
         answers = (m.id for m in self.messages.values() if message_id in m.part_ids)
@@ -71,6 +76,41 @@ class PlainHistory:
             del self.messages[message_id]
         return len(gone)
 
+    async def replace(self, message: Message) -> bool:
+        """Put a message in the place of another."""
+        if message.id not in self.messages:
+            return False
+        self.messages[message.id] = as_kept(message)
+        return True
+
+    async def said_by(self, author_id: str) -> tuple[Message, ...]:
+        """Look at every message for its author."""
+        return tuple(m for _, m in sorted(self.messages.items()) if m.author.id == author_id)
+
+    async def holding(self, words: str) -> tuple[Message, ...]:
+        """Look at every message for these words."""
+        return tuple(m for _, m in sorted(self.messages.items()) if words in m.text)
+
+    async def erase(self, author_id: str) -> int:
+        """Remove what a person said, and what the bot said to it, until nothing is found."""
+        erased = {m.id for m in self.messages.values() if m.author.id == author_id}
+        while more := {m.id for m in self.messages.values() if _answers(m, erased)} - erased:
+            erased |= more
+        for message_id in erased:
+            self._remove(message_id)
+        return len(erased)
+
+    async def expire(self, conversation: str, before: datetime) -> int:
+        """Remove what is older."""
+        said = [m for m in self.messages.values() if m.conversation == conversation]
+        old = [m.id for m in said if m.created_at < before]
+        for message_id in old:
+            del self.messages[message_id]
+        return len(old)
+
+    async def leave_no_trace(self) -> None:
+        """Leave nothing: there are no files."""
+
     async def conversations(self) -> tuple[ConversationSummary, ...]:
         """Count the messages of each."""
         newest = {m.conversation: m for _, m in sorted(self.messages.items())}
@@ -79,6 +119,10 @@ class PlainHistory:
             ConversationSummary(conversation=name, messages=counts[name], last_at=m.created_at)
             for name, m in sorted(newest.items(), key=lambda item: item[1].id, reverse=True)
         )
+
+
+def _answers(message: Message, asked: set[int]) -> bool:
+    return message.role == "assistant" and message.parent_id in asked
 
 
 class SteppedHistory(PlainHistory):
@@ -120,6 +164,18 @@ class SteppedHistory(PlainHistory):
     async def clear(self, conversation: str) -> int:
         """Remove a conversation, in the end."""
         return await self._step("clear", lambda: PlainHistory.clear(self, conversation))
+
+    async def replace(self, message: Message) -> bool:
+        """Put a message in the place of another, in the end."""
+        return await self._step("replace", lambda: PlainHistory.replace(self, message))
+
+    async def erase(self, author_id: str) -> int:
+        """Remove what a person said, in the end."""
+        return await self._step("erase", lambda: PlainHistory.erase(self, author_id))
+
+    async def expire(self, conversation: str, before: datetime) -> int:
+        """Remove what is older, in the end."""
+        return await self._step("expire", lambda: PlainHistory.expire(self, conversation, before))
 
     async def _step(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
         self.calls[name] += 1

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.fakes.plain_history import PlainHistory, SteppedHistory
 
 from acore_bot.errors import DuplicateMessage, HistoryError
 from acore_bot.history.cache import CachedHistory, CacheOptions, _Entry
 from acore_bot.history.sqlite import SQLiteHistory
-from acore_bot.messages import Author, Message
+from acore_bot.messages import Author, Message, Role
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -301,8 +302,26 @@ CHANGES: dict[str, Callable[[CachedHistory], Coroutine[None, None, object]]] = {
     "append": lambda cache: cache.append([said(4)]),
     "edit": lambda cache: cache.edit(2, "changed"),
     "delete": lambda cache: cache.delete(2),
+    "replace": lambda cache: cache.replace(said(2, parent_id=3)),
+    "replace by one of elsewhere": lambda cache: cache.replace(said(2, "coffee")),
     "clear": lambda cache: cache.clear("tea"),
+    "erase": lambda cache: cache.erase("17"),
+    "expire": lambda cache: cache.expire("tea", NOON + timedelta(seconds=1)),
 }
+
+
+async def test_a_message_that_moves_leaves_one_conversation_and_joins_the_other(
+    cache: CachedHistory, store: SteppedHistory
+) -> None:
+    """If what stands in a message's place belongs elsewhere, both conversations are read anew, and
+    no other."""
+    await store.append([*line(3), said(10, "coffee"), said(20, "milk")])
+    for name in ("tea", "coffee", "milk"):
+        await cache.recent(name, 50)
+    await cache.replace(said(2, "coffee"))
+    assert [*cache._entries] == ["milk"]
+    assert ids(await cache.recent("tea", 50)) == [1, 3]
+    assert ids(await cache.recent("coffee", 50)) == [2, 10]
 
 
 def let_others_overtake(store: SteppedHistory) -> asyncio.Event:
@@ -435,20 +454,33 @@ async def test_an_entry_may_be_evicted_while_it_is_appended_to(store: SteppedHis
 NAMES = ("a", "b", "c")
 numbers = st.integers(1, 12)
 limits = st.sampled_from((-1, 0, 1, 2, 3, 5, 50))
+ANYBODY = ("17", "18")
+
+
+def said_at(id_: int, conversation: str, parent_id: int | None, role: Role, by: str) -> Message:
+    """Make a message of anybody, or of the bot, a second later for each id."""
+    author = Author(by if role == "user" else "bot", "")
+    at = NOON + timedelta(seconds=id_)
+    message = said(id_, conversation, parent_id)
+    return structs.replace(message, role=role, author=author, created_at=at)
+
+
+roles: st.SearchStrategy[Role] = st.sampled_from(("user", "assistant"))
+names = st.sampled_from(NAMES)
+anything = st.builds(
+    said_at, numbers, names, st.none() | numbers, roles, by=st.sampled_from(ANYBODY)
+)
 operations = st.one_of(
-    st.tuples(st.just("recent"), st.sampled_from(NAMES), limits),
+    st.tuples(st.just("recent"), names, limits),
     st.tuples(st.just("chain"), numbers, limits),
-    st.tuples(
-        st.just("append"),
-        st.lists(
-            st.builds(said, numbers, st.sampled_from(NAMES), st.none() | numbers),
-            min_size=1,
-            max_size=3,
-        ),
-    ),
+    st.tuples(st.just("append"), st.lists(anything, min_size=1, max_size=3)),
     st.tuples(st.just("edit"), numbers, st.text(max_size=2)),
     st.tuples(st.just("delete"), numbers),
-    st.tuples(st.just("clear"), st.sampled_from(NAMES)),
+    st.tuples(st.just("replace"), anything),
+    st.tuples(st.just("clear"), names),
+    st.tuples(st.just("said_by"), st.sampled_from(ANYBODY)),
+    st.tuples(st.just("erase"), st.sampled_from(ANYBODY)),
+    st.tuples(st.just("expire"), names, numbers.map(lambda n: NOON + timedelta(seconds=n))),
 )
 options = st.builds(
     CacheOptions,

@@ -15,17 +15,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
 
 import pytest
+from msgspec import structs
 from tests.history.crashing_writer import make_message
 
+from acore_bot.database.migrations import migrate
+from acore_bot.database.opening import refuse_foreign
 from acore_bot.errors import DuplicateMessage, HistoryError, HistoryUnusable
-from acore_bot.history.migrations import MIGRATIONS, migrate
+from acore_bot.history.migrations import HISTORY
 from acore_bot.history.sqlite import SQLiteHistory
-from acore_bot.history.thread import Answer, refuse_foreign
 from acore_bot.messages import Author, Message
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -134,7 +136,7 @@ async def test_the_connection_is_set_up_as_promised(path: Path) -> None:
     assert values == ["wal", 1, 1, 5000, 1]
 
 
-@pytest.mark.parametrize("remove", ["edit", "delete", "clear"])
+@pytest.mark.parametrize("remove", ["edit", "delete", "replace", "clear", "expire"])
 async def test_what_was_removed_is_gone_from_the_disk(path: Path, remove: str) -> None:
     """As soon as a text was edited, deleted or cleared, no file holds it any more."""
     canary = "the canary sings at dawn"
@@ -147,9 +149,173 @@ async def test_what_was_removed_is_gone_from_the_disk(path: Path, remove: str) -
                 await history.edit(50, "silence")
             case "delete":
                 await history.delete(50)
-            case _:
+            case "replace":
+                await history.replace(said(50, "silence"))
+            case "clear":
                 await history.clear("tea")
+            case _:
+                await history.expire("tea", NOON + timedelta(days=1))
         assert not any(canary.encode() in content for content in snapshot(path.parent).values())
+
+
+def count_canaries(path: Path) -> int:
+    """Count the canaries in all files, whatever they are used for just now."""
+    return sum(content.count(b"CANARY") for content in snapshot(path.parent).values())
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_p1_erasing_leaves_no_trace(path: Path, seed: int) -> None:
+    """After thousands of messages of all lengths were stored, moved about by each other, edited and
+    removed, no byte of an erased person's texts, name and answers is left in any file, and all of
+    the others is."""
+    chance = random.Random(seed)
+    ada, bob = Author("17", "CANARY Ada"), Author("18", "Bob")
+    ids = chance.sample(range(0, 6000, 2), 3000)
+    async with SQLiteHistory.open(path) as history:
+        for start in range(0, len(ids), 20):
+            await history.append([*talk(ids[start : start + 20], chance, ada, bob)])
+        for id_ in chance.sample(ids, 300):
+            (message,) = await history.chain(id_, 1)
+            await history.edit(id_, message.text + "y" * chance.randrange(300))
+        for id_ in chance.sample(ids, 100):
+            await history.delete(id_ + 1)  # the answer: without its question nobody knows whose
+            await history.delete(id_)
+        bobs = await history.said_by("18")
+        assert count_canaries(path) > 1000
+        assert await history.erase("17") > 1000
+        assert count_canaries(path) == 0
+        assert await history.said_by("18") == bobs
+        assert await history.said_by("17") == ()
+        await history.check()
+    assert count_canaries(path) == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_was_removed_can_be_removed_without_a_trace(path: Path, seed: int) -> None:
+    """After messages of all lengths were stored, moved about, edited and deleted one by one, no
+    byte of what is gone is left in any file once the traces are removed."""
+    chance = random.Random(seed)
+    ada, bob = Author("17", "CANARY Ada"), Author("18", "Bob")
+    ids = chance.sample(range(0, 4000, 2), 2000)
+    async with SQLiteHistory.open(path) as history:
+        for start in range(0, len(ids), 20):
+            await history.append([*talk(ids[start : start + 20], chance, ada, bob)])
+        for message in await history.said_by("17"):
+            await history.edit(message.id + 1, "silence")
+            await history.delete(message.id)
+        assert count_canaries(path) > 0  # what was moved before it was removed
+        await history.leave_no_trace()
+        assert count_canaries(path) == 0
+        assert len(await history.recent("tea", 9_999)) == 2000 + len(await history.said_by("18"))
+        await history.check()
+
+
+async def test_the_file_is_written_anew_only_if_there_may_be_traces(path: Path) -> None:
+    """Once after the opening, for nobody knows what was before, and then after something was
+    removed or edited, or may have been, and not after appends, reads and what found nothing."""
+    async with SQLiteHistory.open(path) as history:
+        counted = count_writing_anew(history)
+        await history.append([said(number) for number in range(9)])
+        for expected in (1, 1):
+            await history.leave_no_trace()
+            assert counted() == expected
+        await history.append([said(9), structs.replace(said(10), conversation="milk")])
+        await history.recent("tea", 9)
+        assert not await history.delete(99)
+        assert not await history.edit(99, "?")
+        assert await history.expire("tea", NOON) == await history.clear("beer") == 0
+        await history.leave_no_trace()
+        assert counted() == 1
+        for number, removal in enumerate(
+            (
+                history.edit(1, "silence"),
+                history.replace(said(2, "silence")),
+                history.delete(3),
+                history.expire("tea", NOON + timedelta(days=1)),
+                history.clear("milk"),
+            )
+        ):
+            assert await removal
+            await history.leave_no_trace()
+            await history.leave_no_trace()
+            assert counted() == 2 + number
+        await history.append([said(1)])
+        leaving = asyncio.create_task(history.delete(1))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        await history.leave_no_trace()
+        assert counted() == 7
+
+
+def count_writing_anew(history: SQLiteHistory) -> Callable[[], int]:
+    """Count from now on how often the whole file is written anew."""
+    write_anew, times = history._thread.leave_no_trace, 0
+
+    async def counting() -> None:
+        nonlocal times
+        times += 1
+        await write_anew()
+
+    history._thread.leave_no_trace = counting  # type: ignore[method-assign]
+    return lambda: times
+
+
+async def test_traces_that_could_not_be_removed_are_removed_the_next_time(path: Path) -> None:
+    """While somebody else reads the file the log keeps them, which is said; later they go."""
+    async with SQLiteHistory.open(path) as history:
+        await history.append([said(1, "CANARY")])
+        await execute(history, "PRAGMA busy_timeout = 10")
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM messages").fetchone()
+            assert await history.delete(1)
+            with pytest.raises(HistoryError, match="still stands in the log"):
+                await history.leave_no_trace()
+        await history.leave_no_trace()
+        assert count_canaries(path) == 0
+
+
+def talk(ids: list[int], chance: random.Random, ada: Author, bob: Author) -> Iterator[Message]:
+    """Make questions of two people, and an answer to each that repeats it."""
+    for id_ in ids:
+        author = chance.choice((ada, bob))
+        text = ("CANARY" if author is ada else "song") + " " * chance.randrange(
+            chance.choice((9, 900))
+        )
+        yield structs.replace(said(id_, text), author=author)
+        answer = said(id_ + 1, f"You said: {text}", parent_id=id_)
+        yield structs.replace(answer, role="assistant", author=Author("bot", "Acore"))
+
+
+async def test_an_erasure_that_another_reader_hinders_says_so_and_can_be_repeated(
+    path: Path,
+) -> None:
+    """As long as somebody else reads the file, its log must keep what was erased: then the error
+    says that, and once they are done, to ask again removes the last trace."""
+    async with SQLiteHistory.open(path) as history:
+        await history.append([said(1, "CANARY")])
+        await execute(history, "PRAGMA busy_timeout = 10")
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM messages").fetchone()
+            with pytest.raises(HistoryError, match="still stands in the log") as raised:
+                await history.erase("17")
+            assert str(path) in raised.value.sentence
+            assert await history.recent("tea", 10) == ()
+            assert count_canaries(path) > 0
+        assert await history.erase("17") == 0
+        assert count_canaries(path) == 0
+
+
+async def test_erasing_is_no_change_by_others(path: Path) -> None:
+    """That the file was written anew is no reason to distrust what is cached."""
+    async with SQLiteHistory.open(path) as history:
+        await history.append([said(1)])
+        await history.erase("17")
+        await history.append([said(2)])
+        assert history.foreign_changes() == 0
 
 
 def test_a_fresh_file_may_exist_empty(tmp_path: Path) -> None:
@@ -234,7 +400,7 @@ def scribble(content: bytearray) -> None:
 def from_the_future(path: Path) -> None:
     """Give the file a schema version that does not exist yet."""
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+        connection.execute(f"PRAGMA user_version = {len(HISTORY.migrations) + 1}")
 
 
 def somebody_elses(path: Path) -> None:
@@ -550,17 +716,6 @@ async def test_a_cancelled_opening_leaves_nothing_open(path: Path) -> None:
     assert list(snapshot(path.parent)) == ["history.db"]
 
 
-def test_an_answer_outlives_its_loop() -> None:
-    """When the loop is closed before the thread has answered, the thread goes on undisturbed."""
-
-    async def ask() -> Answer[int]:
-        return Answer()
-
-    answer = asyncio.run(ask())
-    answer.succeed(1)
-    answer.fail(HistoryError("too late"))
-
-
 async def test_two_histories_in_one_process_share_a_file(path: Path) -> None:
     """Two apps in one process may use one file: each sees at once what the other has stored."""
     async with SQLiteHistory.open(path) as one, SQLiteHistory.open(path) as other:
@@ -607,7 +762,7 @@ def test_a_file_that_is_made_while_we_look_is_not_foreign(tmp_path: Path) -> Non
         def execute(self, sql: str, parameters: object = ()) -> sqlite3.Cursor:
             cursor = super().execute(sql)
             if "application_id" in sql:
-                migrate(other)
+                migrate(other, HISTORY.migrations)
             return cursor
 
     with (
@@ -615,7 +770,7 @@ def test_a_file_that_is_made_while_we_look_is_not_foreign(tmp_path: Path) -> Non
         closing(sqlite3.connect(path, isolation_level=None, factory=MadeMeanwhile)) as ours,
     ):
         other.execute("PRAGMA journal_mode = WAL")
-        refuse_foreign(ours, path)
+        refuse_foreign(ours, path, HISTORY)
 
 
 class WriterProcess:

@@ -17,6 +17,7 @@ import sys
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from itertools import islice
 from operator import attrgetter
 
@@ -135,12 +136,47 @@ class CachedHistory:
                 self._forget([*self._entries])
         return is_deleted
 
+    async def replace(self, message: Message) -> bool:
+        """Put a message in the place of the one with its id, all of it. False if there is none."""
+        try:
+            return await self._history.replace(message)
+        finally:
+            places = [name for name, entry in self._entries.items() if entry.has(message.id)]
+            self._forget([*places, well_formed(message.conversation)])
+
     async def clear(self, conversation: str) -> int:
         """Remove a whole conversation. Return how many messages it had."""
         try:
             return await self._history.clear(conversation)
         finally:
             self._forget([well_formed(conversation)])
+
+    async def said_by(self, author_id: str) -> tuple[Message, ...]:
+        """Return all that a person said, oldest first, as the store does."""
+        return await self._history.said_by(author_id)
+
+    async def holding(self, words: str) -> tuple[Message, ...]:
+        """Return all messages whose text holds these words, oldest first, as the store does."""
+        return await self._history.holding(words)
+
+    async def erase(self, author_id: str) -> int:
+        """Remove all that a person said, and the answers to it, without a trace. Return how many
+        messages that were."""
+        try:
+            return await self._history.erase(author_id)
+        finally:
+            self._forget([*self._entries])
+
+    async def expire(self, conversation: str, before: datetime) -> int:
+        """Remove what was said in a conversation before a moment. Return how many that were."""
+        try:
+            return await self._history.expire(conversation, before)
+        finally:
+            self._forget([well_formed(conversation)])
+
+    async def leave_no_trace(self) -> None:
+        """Rid the files of what is left of anything that was removed, as the store does."""
+        await self._history.leave_no_trace()
 
     async def conversations(self) -> tuple[ConversationSummary, ...]:
         """List the conversations, as the store does."""

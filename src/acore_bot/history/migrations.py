@@ -1,19 +1,10 @@
-"""The shape of the history's database, and the numbered steps that lead to it.
-
-A database carries the number of its last step in `PRAGMA user_version`. Each step runs in one
-transaction with the change of that number, so a crash leaves the former version whole.
-"""
+"""The shape of the history's database, and the numbered steps that lead to it."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Literal, TypeAlias
 
-# Written into the header of our files ("acor"), so that no other program's file is taken for ours.
-APPLICATION_ID = 0x61636F72
+from acore_bot.database.layout import Layout
 
-Kind: TypeAlias = Literal["DEFERRED", "IMMEDIATE", "EXCLUSIVE"]
-Migration: TypeAlias = Callable[[sqlite3.Connection], None]
+APPLICATION_ID = 0x61636F72  # "acor"
 
 
 def create_messages(connection: sqlite3.Connection) -> None:
@@ -65,38 +56,13 @@ def create_parts(connection: sqlite3.Connection) -> None:
     )
 
 
-# Only ever appended to. A step must not commit, so it must not use `executescript`.
-MIGRATIONS: tuple[Migration, ...] = (create_messages, create_parts)
-
-
-def read_pragma(connection: sqlite3.Connection, name: str) -> int:
-    """Return the value of a pragma that is a number."""
-    (value,) = connection.execute(f"PRAGMA {name}").fetchone()
-    return int(value)
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection, kind: Kind = "IMMEDIATE") -> Iterator[None]:
-    """Commit what the block did, or nothing of it. The connection must be in autocommit mode.
-
-    A block that only reads is `DEFERRED`. One that writes takes its lock at once, because another
-    writer could come between its reading and its writing, and no waiting would help it then.
-    """
-    connection.execute(f"BEGIN {kind}")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # A full disk has rolled back already; this does nothing then.
-        connection.rollback()
-        raise
-
-
-def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
-    """Take the steps that the database lacks. Raises `sqlite3.Error`; what was done stays whole."""
-    for number, migration in enumerate(migrations, start=1):
-        with transaction(connection):
-            # Asked inside the lock: another process may have taken this step meanwhile.
-            if read_pragma(connection, "user_version") < number:
-                migration(connection)
-                connection.execute(f"PRAGMA user_version = {number}")
+HISTORY = Layout(
+    noun="history",
+    application_id=APPLICATION_ID,
+    migrations=(create_messages, create_parts),
+    synchronous="NORMAL",
+    # A commit writes whole pages, of three trees for a message: small ones write less than half as
+    # much.
+    page_bytes=1024,
+    thread_name="acore-history",
+)

@@ -10,20 +10,21 @@ may take the last few, never the file.
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self, TypeAlias, cast
+from typing import Self, TypeAlias, TypeVar, cast
 
+from acore_bot.database.thread import DatabaseThread
 from acore_bot.errors import DuplicateMessage
-from acore_bot.history.faults import damaged
-from acore_bot.history.thread import DatabaseThread
+from acore_bot.history.migrations import HISTORY
 from acore_bot.messages import Author, ConversationSummary, FinishReason, Message, Role, well_formed
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
+Count = TypeVar("Count", int, bool)
 Row: TypeAlias = tuple[
     int, str, int | None, Role, str, str, str, FinishReason | None, str | None, int, str | None
 ]
@@ -55,6 +56,33 @@ SELECT id, conversation, parent_id, role, author_id, author_name, text, finish_r
 FROM line JOIN messages ON id = line_id ORDER BY depth
 """  # noqa: S608 - a constant
 
+SAID_BY = """
+SELECT id, conversation, parent_id, role, author_id, author_name, text, finish_reason, model,
+    created_at, part_ids
+FROM messages WHERE author_id = ? ORDER BY id DESC
+"""
+
+HOLDING = """
+SELECT id, conversation, parent_id, role, author_id, author_name, text, finish_reason, model,
+    created_at, part_ids
+FROM messages WHERE instr(text, ?) ORDER BY id DESC
+"""
+
+# With the answers to it, and what continues those answers: the model alone said that, to them.
+SAID_BY_AND_TO = """
+WITH RECURSIVE erased (erased_id) AS (
+    SELECT id FROM messages WHERE author_id = ?
+    UNION
+    SELECT id FROM erased JOIN messages ON parent_id = erased_id AND role = 'assistant'
+)
+SELECT erased_id FROM erased
+"""
+
+# What continues a message is to continue that one's parent.
+RELINK = """
+UPDATE messages SET parent_id = (SELECT parent_id FROM messages WHERE id = ?1) WHERE parent_id = ?1
+"""
+
 CONVERSATIONS = """
 SELECT name, length, created_at
 FROM (
@@ -71,13 +99,19 @@ class SQLiteHistory:
     Each method may also raise `HistoryError` if the disk is full or another process holds the file
     for long, and `HistoryUnusable` if the file proves to be damaged. Lone surrogates, which UTF-8
     cannot hold, are stored as U+FFFD; every other text comes back as it was.
+
+    What is removed or edited is gone from the file and its log when the call returns, but SQLite
+    may have moved it before, and then copies of it stand in pages that are not in use until
+    `leave_no_trace` or `erase` writes the file anew: that takes some 15 ms for each MiB, too long
+    to do each time.
     """
 
     def __init__(self, path: Path | str) -> None:
         """For `open` only, inside a running loop."""
         # Absolute, because SQLite has its own ideas about names such as ":memory:".
         self.path = Path(path).absolute()
-        self._thread = DatabaseThread(self.path)
+        self._thread = DatabaseThread(self.path, HISTORY)
+        self._may_have_traces = True
 
     @classmethod
     @asynccontextmanager
@@ -88,12 +122,8 @@ class SQLiteHistory:
         the file cannot serve; it is left as it is then.
         """
         history = cls(path)
-        history._thread.start()
-        try:
-            await history._thread.opened.future
+        async with history._thread.running():
             yield history
-        finally:
-            await history._thread.stop()
 
     async def recent(self, conversation: str, limit: int) -> tuple[Message, ...]:
         """Return the newest `limit` messages of a conversation, oldest first."""
@@ -122,27 +152,75 @@ class SQLiteHistory:
         """Replace a message's text. False if there is no such message."""
         arguments = (well_formed(text), message_id)
         update = "UPDATE messages SET text = ? WHERE id = ?"
-        edited = await self._thread.write(
+        return await self._remove(
             lambda connection: connection.execute(update, arguments).rowcount > 0
         )
-        await self._thread.read(_empty_log)
-        return edited
 
     async def delete(self, message_id: int) -> bool:
         """Remove a message; what continued it continues its parent. False if there is none."""
-        deleted = await self._thread.write(lambda connection: _delete(connection, message_id))
-        await self._thread.read(_empty_log)
-        return deleted
+        return await self._remove(lambda connection: _delete(connection, message_id))
+
+    async def replace(self, message: Message) -> bool:
+        """Put a message in the place of the one with its id, all of it. False if there is none."""
+        row = _to_row(message)
+        parts = [(part, message.id) for part in message.part_ids]
+        return await self._remove(lambda connection: _replace(connection, row, parts))
 
     async def clear(self, conversation: str) -> int:
         """Remove a whole conversation. Return how many messages it had."""
         arguments = (well_formed(conversation),)
         delete = "DELETE FROM messages WHERE conversation = ?"
-        count = await self._thread.write(
-            lambda connection: connection.execute(delete, arguments).rowcount
+        return await self._remove(lambda connection: connection.execute(delete, arguments).rowcount)
+
+    async def said_by(self, author_id: str) -> tuple[Message, ...]:
+        """Return all that a person said, oldest first. It reads the whole file."""
+        arguments = (well_formed(author_id),)
+        return await self._thread.read(
+            lambda connection: _to_messages(connection.execute(SAID_BY, arguments))
         )
-        await self._thread.read(_empty_log)
+
+    async def holding(self, words: str) -> tuple[Message, ...]:
+        """Return all messages whose text holds these words, oldest first. It reads the whole
+        file."""
+        arguments = (well_formed(words),)
+        return await self._thread.read(
+            lambda connection: _to_messages(connection.execute(HOLDING, arguments))
+        )
+
+    async def erase(self, author_id: str) -> int:
+        """Remove all that a person said, and the answers to it, leaving no trace of either in the
+        files. Return how many messages that were.
+
+        It writes the whole file anew, also if there was nothing to remove: a former call may have
+        been broken off before that. Raises `HistoryError` if another process is reading the file
+        all the while; then the messages are removed, but their traces are not.
+        """
+        name = well_formed(author_id)
+        count = await self._thread.write(lambda connection: _erase(connection, name))
+        await self._thread.leave_no_trace()
         return count
+
+    async def expire(self, conversation: str, before: datetime) -> int:
+        """Remove what was said in a conversation before a moment. Return how many that were."""
+        arguments = (well_formed(conversation), (before - EPOCH) // MICROSECOND)
+        delete = "DELETE FROM messages WHERE conversation = ? AND created_at < ?"
+        return await self._remove(lambda connection: connection.execute(delete, arguments).rowcount)
+
+    async def leave_no_trace(self) -> None:
+        """Write the whole file anew if anything was removed or edited since that was last done, or
+        since nobody knows when: another process may have been killed before it could do so.
+
+        Others wait meanwhile. Raises `HistoryError` if another process is reading the file all the
+        while, or if there is no room for it; then the next call tries again.
+        """
+        if not self._may_have_traces:
+            return
+        self._may_have_traces = False  # what is removed meanwhile may leave some
+        try:
+            await self._thread.leave_no_trace()
+        except BaseException:
+            self._may_have_traces = True
+            raise
 
     async def conversations(self) -> tuple[ConversationSummary, ...]:
         """List the conversations, the one with the newest message first."""
@@ -158,9 +236,20 @@ class SQLiteHistory:
 
         It takes about as long as reading the file does, and other calls wait meanwhile.
         """
-        finding = await self._thread.read(_find_damage)
-        if finding != "ok":
-            raise damaged(self.path, finding)
+        await self._thread.check()
+
+    async def _remove(self, work: Callable[[sqlite3.Connection], Count]) -> Count:
+        """Do work that returns how much it removed or overwrote, and leave none of that in the
+        log."""
+        try:
+            count = await self._thread.write(work)
+        except BaseException:  # who is cancelled does not know
+            self._may_have_traces = True
+            raise
+        if count:
+            self._may_have_traces = True
+            await self._thread.empty_log()
+        return count
 
 
 def _insert(
@@ -182,21 +271,34 @@ def _insert(
 
 def _delete(connection: sqlite3.Connection, message_id: int) -> bool:
     found = connection.execute(
-        f"SELECT parent_id, id FROM messages WHERE id = {WHOLE}",  # noqa: S608 - a constant
+        f"SELECT id FROM messages WHERE id = {WHOLE}",  # noqa: S608 - a constant
         (message_id,),
     )
-    row: tuple[int | None, int] | None = found.fetchone()
-    if row is None:
+    whole: tuple[int] | None = found.fetchone()
+    if whole is None:
         return False
-    connection.execute("UPDATE messages SET parent_id = ? WHERE parent_id = ?", row)
-    connection.execute("DELETE FROM messages WHERE id = ?", row[1:])
+    _remove(connection, whole)
     return True
 
 
-def _empty_log(connection: sqlite3.Connection) -> None:
-    # The write-ahead log would keep a copy of what was removed until it happens to be reused. If
-    # another process is reading just now, this does nothing, and the next time does it.
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+def _remove(connection: sqlite3.Connection, message: tuple[int]) -> None:
+    connection.execute(RELINK, message)
+    connection.execute("DELETE FROM messages WHERE id = ?", message)
+
+
+def _replace(connection: sqlite3.Connection, row: Row, parts: Sequence[tuple[int, int]]) -> bool:
+    if not connection.execute("DELETE FROM messages WHERE id = ?", row[:1]).rowcount:
+        return False
+    _insert(connection, [row], parts)
+    return True
+
+
+def _erase(connection: sqlite3.Connection, author_id: str) -> int:
+    # One after the other, so that each hands its parent down to what continued it.
+    erased: list[tuple[int]] = connection.execute(SAID_BY_AND_TO, (author_id,)).fetchall()
+    for message in erased:
+        _remove(connection, message)
+    return len(erased)
 
 
 def _summarize(connection: sqlite3.Connection) -> tuple[ConversationSummary, ...]:
@@ -204,11 +306,6 @@ def _summarize(connection: sqlite3.Connection) -> tuple[ConversationSummary, ...
         ConversationSummary(conversation=name, messages=length, last_at=_to_time(microseconds))
         for name, length, microseconds in connection.execute(CONVERSATIONS)
     )
-
-
-def _find_damage(connection: sqlite3.Connection) -> str:
-    (finding,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-    return str(finding)
 
 
 def _to_row(message: Message) -> Row:

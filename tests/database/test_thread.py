@@ -1,4 +1,7 @@
-"""The thread that owns the database: what waits together is committed together, and in order."""
+"""The thread that owns the database: what waits together is committed together, and in order.
+
+A history is what it is driven by: what waits are appends.
+"""
 
 import asyncio
 import sqlite3
@@ -14,9 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fakes.clock import SettableClock
 
+from acore_bot.database.opening import BUSY_TIMEOUT_SECONDS
+from acore_bot.database.thread import MAX_JOBS_TAKEN, Answer
 from acore_bot.errors import DuplicateMessage, HistoryError
-from acore_bot.history.sqlite import INSERT, SQLiteHistory, _empty_log, _to_row
-from acore_bot.history.thread import BUSY_TIMEOUT_SECONDS, MAX_JOBS_TAKEN
+from acore_bot.history.sqlite import INSERT, SQLiteHistory, _to_row
 from acore_bot.messages import Author, Message
 
 
@@ -307,6 +311,17 @@ async def test_the_end_waits_for_more_than_a_group(path: Path) -> None:
         assert len(await stored(history)) == 2 * MAX_JOBS_TAKEN + 7
 
 
+def test_an_answer_outlives_its_loop() -> None:
+    """When the loop is closed before the thread has answered, the thread goes on undisturbed."""
+
+    async def ask() -> Answer[int]:
+        return Answer()
+
+    answer = asyncio.run(ask())
+    answer.succeed(1)
+    answer.fail(HistoryError("too late"))
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[sqlite3.Connection]:
     """Hold the file's lock as another process that writes would, and roll back in the end."""
@@ -322,7 +337,7 @@ def append(history: SQLiteHistory, number: int) -> Awaitable[object]:
 
 def empty_log(history: SQLiteHistory, number: int) -> Awaitable[object]:
     """Ask for what waits for writers without being a transaction."""
-    return history._thread.read(_empty_log)
+    return history._thread.empty_log()
 
 
 Ask: TypeAlias = Callable[[SQLiteHistory, int], Awaitable[object]]
@@ -334,8 +349,8 @@ async def test_the_end_does_not_wait_for_a_lock_again_and_again(
 ) -> None:
     """While another process holds the file, closing waits for it as long as one transaction does,
     however much is queued; each append that was in vain is told of it."""
-    monkeypatch.setattr("acore_bot.history.thread.BUSY_TIMEOUT_SECONDS", 0.1)
-    monkeypatch.setattr("acore_bot.history.thread.MAX_JOBS_TAKEN", 1)
+    monkeypatch.setattr("acore_bot.database.thread.BUSY_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("acore_bot.database.thread.MAX_JOBS_TAKEN", 1)
     async with SQLiteHistory.open(path) as history:
         with locked(path):
             async with waiting_together(history):

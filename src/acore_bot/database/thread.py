@@ -10,31 +10,22 @@ all that is queued waits together no longer than one transaction would.
 """
 
 import asyncio
-import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from acore_bot.errors import HistoryError, HistoryUnusable
-from acore_bot.history.faults import explain
-from acore_bot.history.migrations import (
-    APPLICATION_ID,
-    MIGRATIONS,
-    migrate,
-    read_pragma,
-    transaction,
-)
+from acore_bot.database.faults import damaged, explain, still_read
+from acore_bot.database.layout import Layout
+from acore_bot.database.migrations import read_pragma, transaction
+from acore_bot.database.opening import BUSY_TIMEOUT_SECONDS, open_connection
+from acore_bot.errors import HistoryError
 
-BUSY_TIMEOUT_SECONDS = 5.0
-LOG_ATTEMPTS = 20
-PAGE_BYTES = 1024
-LOG_BYTES = 4 * 2**20
 # Bounds what a failing commit can take with it, and how long a reader waits behind writers.
 MAX_JOBS_TAKEN = 100
 
@@ -116,8 +107,12 @@ class DatabaseThread:
     found that another connection had written since the one before.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, path: Path, layout: Layout, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """For a running loop, in which the answers will be told."""
         self._path = path
+        self._layout = layout
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._asked: list[_Job[Any]] = []
@@ -126,14 +121,23 @@ class DatabaseThread:
         self.commits = 0
         self.foreign_changes = 0
         self._data_version = 0
-        self.opened: Answer[None] = Answer()
+        self._opened: Answer[None] = Answer()
         self._closed: Answer[None] = Answer()
         # A daemon, lest a disk that hangs keep the process from ending: commits are safe anyway.
-        self._thread = Thread(target=self._live, name="acore-history", daemon=True)
+        self._thread = Thread(target=self._live, name=layout.thread_name, daemon=True)
 
-    def start(self) -> None:
-        """Begin to open the file; `opened` tells how that went."""
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open the file, which is finished and closed when the block is left.
+
+        Raises `HistoryUnusable` if the file cannot serve; it is left as it is then.
+        """
         self._thread.start()
+        try:
+            await self._opened.future
+            yield
+        finally:
+            await self.stop()
 
     async def stop(self) -> None:
         """Finish what is queued and close. If cancelled, the thread does so all the same.
@@ -157,9 +161,38 @@ class DatabaseThread:
         """
         return await self._ask(_Job(work, writes=True))
 
+    async def empty_log(self) -> None:
+        """Have the write-ahead log emptied, which would keep a copy of what was removed until it
+        happens to be reused. If another process is reading, this does nothing; the next time does.
+        """
+        await self.read(_empty_log)
+
+    async def leave_no_trace(self) -> None:
+        """Write the whole file anew, and empty its log: pages from which something was moved before
+        it was removed keep copies of it, for `secure_delete` overwrites only what is removed.
+
+        It takes about as long as copying the file does, twice its room on the disk meanwhile, and
+        others wait. Raises `HistoryError` if another process is reading, for then the log still has
+        it, or if there is no room.
+        """
+        if not await self.read(_write_anew):
+            raise still_read(self._layout.noun, self._path)
+
+    async def check(self) -> None:
+        """Read the whole file. Raises `HistoryUnusable` if any of it is damaged.
+
+        It takes about as long as reading the file does, and others wait meanwhile.
+        """
+        finding = await self.read(_find_damage)
+        if finding != "ok":
+            raise damaged(self._layout.noun, self._path, finding)
+
+    def _explain(self, error: Exception) -> Exception:
+        return explain(error, self._layout.noun, self._path)
+
     def _ask(self, job: _Job[Result]) -> asyncio.Future[Result]:
         if self._last_wait_until is not None:
-            raise HistoryError(f"The history {self._path} is closed.")
+            raise HistoryError(f"The {self._layout.noun} {self._path} is closed.")
         # Together with all else that is asked in this turn of the loop: the thread would begin with
         # the first alone, and the others would wait for two commits.
         if not self._asked:
@@ -174,12 +207,12 @@ class DatabaseThread:
 
     def _live(self) -> None:
         try:
-            with closing(_open(self._path)) as connection:
+            with closing(open_connection(self._path, self._layout)) as connection:
                 self._data_version = read_pragma(connection, "data_version")
-                self.opened.succeed(None)
+                self._opened.succeed(None)
                 self._serve(connection)
         except Exception as error:  # noqa: BLE001 - whatever it is, `open` must not wait forever
-            self.opened.fail(explain(error, self._path))
+            self._opened.fail(self._explain(error))
         finally:
             self._closed.succeed(None)
 
@@ -210,7 +243,7 @@ class DatabaseThread:
                 self._run_all(connection, jobs)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody must wait forever
             for job in jobs:
-                job.refuse(explain(error, self._path))
+                job.refuse(self._explain(error))
         else:
             self.commits += 1
         tell(self._loop, jobs)
@@ -248,14 +281,14 @@ class DatabaseThread:
         except Exception as error:
             if not connection.in_transaction:
                 raise
-            job.refuse(explain(error, self._path))
+            job.refuse(self._explain(error))
 
     def _read(self, connection: sqlite3.Connection, job: _Job[Any]) -> None:
         try:
             self._limit_wait(connection)
             job.run(connection)
         except Exception as error:  # noqa: BLE001 - whatever it is, its caller must not wait forever
-            job.refuse(explain(error, self._path))
+            job.refuse(self._explain(error))
         tell(self._loop, [job])
 
 
@@ -272,80 +305,16 @@ def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("RELEASE job")
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    _make_private_file(path)
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
-    try:
-        # Before anything that writes: a file that is not ours must stay as it is.
-        refuse_foreign(connection, path)
-        _configure(connection)
-        migrate(connection)
-        _try_to_write(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _empty_log(connection: sqlite3.Connection) -> bool:
+    (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not is_busy
 
 
-def _make_private_file(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Only a new file is opened here: closing an existing one would drop the locks that another
-    # connection of this process holds on it. SQLite gives its log and its index the same mode.
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+def _write_anew(connection: sqlite3.Connection) -> bool:
+    connection.execute("VACUUM")
+    return _empty_log(connection)
 
 
-def refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise `HistoryUnusable` for a file of another program or of a newer version of ours."""
-    # One moment's view: another process may be making the file just now.
-    with transaction(connection, "DEFERRED"):
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        application_id = read_pragma(connection, "application_id")
-        version = read_pragma(connection, "user_version")
-    if application_id != APPLICATION_ID and (tables or application_id or version):
-        raise HistoryUnusable(
-            f"The file {path} belongs to another program.",
-            remedy="It was left as it is. Choose another file for the history.",
-        )
-    if version > len(MIGRATIONS):
-        raise HistoryUnusable(
-            f"The history {path} was written by a newer version of acore-bot "
-            f"(its schema is {version}, this version knows up to {len(MIGRATIONS)}).",
-            remedy="It was left as it is. Install that version again, or choose another file.",
-        )
-
-
-def _try_to_write(connection: sqlite3.Connection) -> None:
-    # SQLite quietly opens a file that it may only read, and grants any lock on it: only a write
-    # tells. It is undone, so nothing reaches the disk.
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-    finally:
-        connection.rollback()
-
-
-def _configure(connection: sqlite3.Connection) -> None:
-    # A commit writes whole pages, of three trees for a message: small ones write less than half as
-    # much. Only a new file takes it.
-    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-    _use_write_ahead_log(connection)
-    connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_BYTES // PAGE_BYTES}")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA secure_delete = ON")
-
-
-def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    for _ in range(LOG_ATTEMPTS):
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                raise
-            # Alone of all statements this one does not wait for another process that is making
-            # the same file, so the waiting is done by an empty transaction.
-            with transaction(connection, "EXCLUSIVE"):
-                pass
-        else:
-            return
+def _find_damage(connection: sqlite3.Connection) -> str:
+    (finding,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    return str(finding)
