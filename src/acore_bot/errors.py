@@ -5,8 +5,10 @@
     │   ├── UnknownPlugin         no provider or front end of that name
     │   └── MissingExtra          a package that this choice needs is absent
     ├── NotFound                  a persona, command or conversation by that name
+    ├── NotAllowed                who asks may not do this here
     ├── TargetGone                the place where the answer was to be shown
     ├── FileUnreadable            a file that came with a message
+    ├── OverBudget                who asks, or the server, has used up the day's limit
     ├── FrontendRefused           where people are, we may not serve             exit code 3
     ├── Unexpected                a fault of ours, which the log tells
     ├── HistoryError              the store cannot do what was asked
@@ -22,6 +24,7 @@
         ├── TooLong               the prompt exceeds the model's context         tell
         ├── BadRequest            the server does not accept the request         tell
         ├── Blocked               a content filter refused                       tell
+        ├── CloudForbidden        what is said there must not leave for a cloud  tell
         ├── AuthFailed            the key is wrong or may not do this            stop
         ├── NoCredit              the account has no money left                  stop
         └── ModelNotFound         the server has no such model                   stop
@@ -99,6 +102,12 @@ class NotFound(AcoreError):
     """Nothing has the name that was given: a persona, a command, a conversation."""
 
 
+class NotAllowed(AcoreError):
+    """Who asks may not do this here. The sentence says who may."""
+
+    kind = "not_allowed"
+
+
 class TargetGone(AcoreError):
     """The place where an answer was to be shown is no more, so there is nobody left to tell."""
 
@@ -107,6 +116,13 @@ class FileUnreadable(AcoreError):
     """A file that came with a message could not be fetched or read. The sentence names it."""
 
     kind = "file_unreadable"
+
+
+class OverBudget(AcoreError):
+    """What may be used in a day is used up, or what is left of it is less than this answer may
+    take. The sentence says whose budget it is and how large. No model was asked."""
+
+    kind = "over_budget"
 
 
 class FrontendRefused(AcoreError):
@@ -282,6 +298,14 @@ class Blocked(ModelError):
     kind, action = "blocked", "tell"
     meaning = "The content filter of {who} refused to answer this."
     falls_over = False
+
+
+class CloudForbidden(ModelError):
+    """The request is local-only, and this model is not on the owner's side. It is we who say so,
+    before any connection; a model that is may answer instead."""
+
+    kind, action = "cloud_forbidden", "tell"
+    meaning = "{who} computes in a cloud, and this place is kept from clouds."
 
 
 class AuthFailed(ModelError):

@@ -1,0 +1,1 @@
+"""Where is kept what must outlive a restart besides what was said."""
