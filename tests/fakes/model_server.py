@@ -26,7 +26,9 @@ _OPENAI_FIELDS = {
     "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens",
     "temperature", "seed",
 }  # fmt: skip
-_OPENROUTER_FIELDS = _OPENAI_FIELDS - {"stream_options", "max_tokens"} | {"provider", "models"}
+_OPENROUTER_FIELDS = _OPENAI_FIELDS - {"stream_options", "max_tokens"} | {
+    "provider", "models", "user",
+}  # fmt: skip
 _OLLAMA_FIELDS = {
     "model", "messages", "stream", "truncate", "shift", "keep_alive", "options", "think",
     "tools", "format",

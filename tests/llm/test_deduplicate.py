@@ -590,7 +590,7 @@ class Refusing:
     async def __aexit__(self, *_: object) -> None:
         """Do nothing: nobody ever entered."""
 
-    async def describe(self, model: str) -> ModelInfo:
+    async def describe(self, model: str, *, local_only: bool = False) -> ModelInfo:
         """Tell nothing."""
         return ModelInfo()
 
@@ -812,6 +812,7 @@ def changed_in_one_thing(request: ChatRequest, word: str) -> list[ChatRequest]:
     """
     values: dict[str, Sequence[object]] = {
         "scope": ["public", "guild:1", "guild:12", "guild:3", "private:1", "private:guild:1"],
+        "is_local_only": [False, True],
         "model": ["scripted/script", "scripted/script:free", "other/scripted/script"],
         "max_tokens": [request.max_tokens + 1, request.max_tokens * 10],
         "temperature": [None, 0.0, 0.7, 1.0],

@@ -17,6 +17,7 @@ from acore_bot.errors import (
     BadRequest,
     Blocked,
     BrokenStream,
+    CloudForbidden,
     ConfigurationError,
     ModelError,
     ModelNotFound,
@@ -37,6 +38,7 @@ from acore_bot.messages import (
     ChatRequest,
     Delta,
     End,
+    Host,
     Image,
     ModelInfo,
     Piece,
@@ -71,12 +73,13 @@ class Cup(Scripted):
         self.fault: ModelError | None = None
         self.abilities = frozenset[Ability]()
 
-    async def describe(self, model: str) -> ModelInfo:
+    async def describe(self, model: str, *, local_only: bool = False) -> ModelInfo:
         """Count, and maybe fail."""
         self.described += 1
         if self.fault:
             raise self.fault
-        return structs.replace(await super().describe(model), abilities=self.abilities)
+        info = await super().describe(model, local_only=local_only)
+        return structs.replace(info, abilities=self.abilities)
 
 
 @dataclass
@@ -93,11 +96,16 @@ class Table:
     )
     clock: SettableClock = field(default_factory=SettableClock)
     slots: int = 0  # none: without a limit
+    local: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.told: list[Event] = []
         self.failover = Failover(
-            RoutedModel(["tea", "milk", "water"], self._open),
+            RoutedModel(
+                ["tea", "milk", "water"],
+                self._open,
+                hosts={name: Host(name, is_local=True) for name in self.local},
+            ),
             self.options,
             clock=self.clock,
             sleep=self.clock.sleep,
@@ -201,15 +209,18 @@ TABLE = [
     row(Blocked, 0, False, "nothing"),
     row(BrokenStream, 1, True, "counts"),
 ]
-OURS = row(QueueFull, 0, True, "nothing")  # what we ourselves refuse, before any server is asked
-each_row = pytest.mark.parametrize("row", [*TABLE, OURS], ids=lambda row: row.kind)
+OURS = [  # what we ourselves refuse, before any server is asked
+    row(QueueFull, 0, True, "nothing"),
+    row(CloudForbidden, 0, True, "nothing"),
+]
+each_row = pytest.mark.parametrize("row", [*TABLE, *OURS], ids=lambda row: row.kind)
 
 
 def test_every_class_has_its_row() -> None:
-    """The table has all the errors of models that there are, eleven of servers and one of ours."""
+    """The table has all the errors of models that there are, eleven of servers and two of ours."""
     kinds = {kind for kind in vars(errors).values() if isinstance(kind, type)}
     leaves = {kind.kind for kind in kinds if issubclass(kind, ModelError)} - {ModelError.kind}
-    assert {row.kind for row in (*TABLE, OURS)} == leaves
+    assert {row.kind for row in (*TABLE, *OURS)} == leaves
     assert len(TABLE) == 11
 
 
@@ -555,6 +566,66 @@ async def test_no_retry_beyond_the_deadline() -> None:
     await table.read(structs.replace(ask(), deadline=3.0))
     assert table.tries == (1, 1, 0)
     assert table.clock.now == 0
+
+
+def kept_here(model: str = ASKED) -> ChatRequest:
+    """Make a request that no cloud may hear."""
+    return structs.replace(ask(model), is_local_only=True)
+
+
+async def test_what_is_local_only_passes_over_clouds() -> None:
+    """Neither the cloud that was asked nor the one next to it hears of it; who is local answers,
+    and the answer says for whom."""
+    table = Table(local=("water",))
+    pieces = await table.read(kept_here())
+    assert (text(pieces), end(pieces).fell_back_from) == ("I am water.", ASKED)
+    assert table.tries == (0, 0, 1)
+    assert table.told == [FellBack(ASKED, "water/still", "cloud_forbidden")]
+
+
+async def test_a_local_model_s_trouble_takes_nothing_to_a_cloud() -> None:
+    """With every local model down, the error is the first one's, and no cloud was asked."""
+    table = Table(tea=Cup("tea", [down()]), local=("tea",))
+    with pytest.raises(Unavailable, match="tea/assam:7b"):
+        await table.read(kept_here())
+    assert table.tries == (2, 0, 0)
+    with pytest.raises(CloudForbidden, match="milk/whole"):
+        await table.read(kept_here("milk/whole"))
+
+
+async def test_a_refused_cloud_is_no_ill_one() -> None:
+    """However often local places ask for it in vain, others are served by it as ever."""
+    table = Table()
+    for _ in range(30):
+        with pytest.raises(CloudForbidden, match=r"^tea/assam:7b computes in a cloud"):
+            await table.read(kept_here())
+    assert text(await table.read()) == "I am tea."
+    assert table.states() == []
+
+
+async def test_no_cloud_is_described_for_what_is_local_only() -> None:
+    """Pictures, a prompt that is too long and a model that is left alone have others described,
+    each time only those who are local."""
+    picture = ChatMessage("user", "What is it?", (Image("image/png", b"png"),))
+    long = Cup("tea", [[TooLong(provider="tea", model="assam:7b")]], context_tokens=9)
+    for tea in (long, Cup("tea", [[AuthFailed(provider="tea")]])):
+        table = Table(tea=tea, local=("tea", "water"))
+        for _ in range(3):
+            request = structs.replace(kept_here(), messages=(picture,))
+            assert text(await table.read(request)) == "I am water."
+            await table.failover.describe(ASKED, local_only=True)
+        assert table.milk.described == 0
+        assert table.water.described >= 3
+
+
+async def test_who_answers_instead_of_a_cloud_is_described() -> None:
+    """The window that counts is that of the local model which will answer; with none, it is told
+    that there is no other."""
+    table = Table(water=Cup("water", context_tokens=77), local=("water",))
+    info = await table.failover.describe(ASKED, local_only=True)
+    assert (info.context_tokens, table.tea.described) == (77, 0)
+    with pytest.raises(CloudForbidden):
+        await Table().failover.describe(ASKED, local_only=True)
 
 
 async def test_describe_is_of_the_asked_model() -> None:

@@ -3,10 +3,11 @@
 import asyncio
 
 import pytest
+from msgspec import structs
 
-from acore_bot.errors import AuthFailed, ConfigurationError
+from acore_bot.errors import AuthFailed, CloudForbidden, ConfigurationError
 from acore_bot.llm.route import RoutedModel
-from acore_bot.messages import ChatMessage, ChatRequest, Delta
+from acore_bot.messages import ChatMessage, ChatRequest, Delta, Host
 from acore_bot.providers.scripted import Scripted
 
 
@@ -105,6 +106,41 @@ async def test_an_unknown_provider_is_explained() -> None:
     with pytest.raises(ConfigurationError) as caught:
         routed.stream(ask("water/still"))
     assert str(caught.value) == "There is no provider named 'water'. Configured are: tea, milk."
+
+
+async def test_what_is_local_only_goes_to_local_providers_only() -> None:
+    """A cloud, and a provider of which nobody knows where it is, is not even opened for it; all
+    else goes there as ever."""
+    opener = Opener(tea=Closable(), milk=Closable(), water=Closable())
+    hosts = {"tea": Host("this machine", is_local=True), "milk": Host("milk.example", False)}
+    routed = RoutedModel(["tea", "milk", "water"], opener, hosts=hosts)
+    for name in ("milk", "water"):
+        with pytest.raises(CloudForbidden, match=f"^{name}/x computes in a cloud") as caught:
+            routed.stream(structs.replace(ask(f"{name}/x"), is_local_only=True))
+        assert caught.value.remedy
+        with pytest.raises(CloudForbidden):
+            await routed.describe(f"{name}/x", local_only=True)
+    async with routed.stream(structs.replace(ask("tea/x"), is_local_only=True)):
+        assert (await routed.describe("tea/x", local_only=True)).context_tokens
+    assert await routed.list_models(local_only=True) == {"tea": ("script",)}
+    assert opener.opened == ["tea"]
+    assert await spoken(routed, "milk/x") == "Hello?"
+    assert list(await routed.list_models()) == ["tea", "milk", "water"]
+
+
+async def test_a_wrong_name_is_told_as_one_also_where_all_is_local() -> None:
+    """A provider that nobody configured is no cloud."""
+    request = structs.replace(ask("wine/red"), is_local_only=True)
+    with pytest.raises(ConfigurationError, match="no provider named 'wine'"):
+        RoutedModel(["tea"], Opener()).stream(request)
+
+
+def test_the_host_of_a_provider_is_told() -> None:
+    """Where it computes, as it was given; of an unknown one nothing is promised."""
+    here = Host("this machine", is_local=True)
+    routed = RoutedModel(["tea", "milk"], Opener(), hosts={"tea": here})
+    assert routed.host("tea") is here
+    assert routed.host("milk") == Host("an unknown host", is_local=False)
 
 
 async def test_models_of_all_providers_are_listed() -> None:

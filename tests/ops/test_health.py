@@ -32,7 +32,7 @@ class Many(Scripted):
         """Name them all."""
         return self.models
 
-    async def describe(self, model: str) -> ModelInfo:
+    async def describe(self, model: str, *, local_only: bool = False) -> ModelInfo:
         """Describe any but the unknown one."""
         self.described.append(model)
         if model == self._unknown:

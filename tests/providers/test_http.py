@@ -1,6 +1,7 @@
 """Sessions, requests and time limits, as both HTTP providers use them."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
@@ -25,6 +26,7 @@ from acore_bot.errors import (
     AuthFailed,
     BadRequest,
     BrokenStream,
+    CloudForbidden,
     ConfigurationError,
     ModelError,
     TimedOut,
@@ -33,7 +35,9 @@ from acore_bot.errors import (
 from acore_bot.messages import ChatMessage, ChatRequest, Delta, End, StreamLimits
 from acore_bot.providers.answer import AnswerStream
 from acore_bot.providers.http import LOCAL_LIMITS, HttpClient, is_loopback
+from acore_bot.providers.ollama import Ollama
 from acore_bot.providers.openai_compatible import OpenAICompatible
+from acore_bot.providers.openrouter import OpenRouter
 
 REQUEST = ChatRequest(model="tiny", messages=(ChatMessage("user", "Hi"),), max_tokens=16)
 SSE = stream_head("text/event-stream")
@@ -353,6 +357,74 @@ def test_local_servers_get_more_time() -> None:
 def test_loopback_is_known_by_name_and_address(host: str | None, loopback: bool) -> None:
     """Only this machine counts as local by itself."""
     assert is_loopback(host) is loopback
+
+
+@pytest.mark.parametrize("kind", [OpenAICompatible, OpenRouter, Ollama])
+async def test_what_is_local_only_is_refused_before_connecting(
+    server: ModelServer, kind: type[OpenAICompatible | Ollama]
+) -> None:
+    """Whoever let the request pass: a provider that is not local opens no connection for it, to
+    answer or to describe; one that is local by its owner's word does."""
+    request = structs.replace(REQUEST, is_local_only=True)
+    base_url = server.url + {OpenAICompatible: "/v1", OpenRouter: "/api/v1", Ollama: ""}[kind]
+    cloud = kind(name="mine", base_url=base_url, local=False)
+    with pytest.raises(CloudForbidden, match=r"^mine/tiny computes in a cloud") as caught:
+        async with cloud.stream(request):
+            pass
+    assert caught.value.remedy
+    with pytest.raises(CloudForbidden):
+        await cloud.describe("tiny", local_only=True)
+    assert server.connections == 0
+    ours = kind(name="mine", base_url=base_url, local=True)
+    assert (await ours.describe("tiny", local_only=True)).context_tokens
+    async with ours.stream(request) as pieces:
+        assert reason([one async for one in pieces]) == "stop"
+    await cloud.aclose()
+    await ours.aclose()
+
+
+async def test_a_described_cloud_is_not_asked_either(server: ModelServer) -> None:
+    """What is known already needs no connection, and the answer still does."""
+    cloud = Ollama(name="mine", base_url=server.url, local=False)
+    await cloud.describe("tiny")
+    known = server.connections
+    with pytest.raises(CloudForbidden):
+        async with cloud.stream(structs.replace(REQUEST, is_local_only=True)):
+            pass
+    assert server.connections == known
+    await cloud.aclose()
+
+
+@pytest.mark.parametrize("name", ["localhost", "my.localhost"])
+async def test_localhost_is_this_machine_whoever_says_otherwise(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Its name is looked up nowhere, so that no hosts file and no server of names leads what is
+    local elsewhere."""
+    asked: list[object] = []
+
+    def elsewhere(*args: object, **_: object) -> object:
+        asked.append(args)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", server.port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", elsewhere)
+    provider = OpenAICompatible(name="mine", base_url=f"http://{name}:{server.port}/v1")
+    assert reason(await collect(provider)) == "stop"
+    assert asked == []
+    await provider.aclose()
+
+
+async def test_no_proxy_of_the_environment_is_used(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What others on this machine set for their programs leads nothing of ours elsewhere."""
+    async with ModelServer() as proxy:
+        for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(variable, proxy.url)
+        provider = OpenAICompatible(name="mine", base_url=server.url + "/v1")
+        assert reason(await collect(provider)) == "stop"
+        assert proxy.connections == 0
+        await provider.aclose()
 
 
 async def test_side_calls_are_bounded_in_size(server: ModelServer, make: Make) -> None:

@@ -87,9 +87,8 @@ async def busy_slots(provider: Embedded) -> int:
     assert provider._child is not None
     client = provider._child.client._client
     url = client.base.parent / "slots"
-    return sum(
-        slot.is_processing for slot in await client.fetch(url, list[Slot], client.border(""))
-    )
+    slots = await client.fetch(url, list[Slot], client.border(""), local_only=True)
+    return sum(slot.is_processing for slot in slots)
 
 
 async def until_idle(provider: Embedded, seconds: float = R18_SECONDS) -> None:
@@ -420,7 +419,7 @@ async def test_request_right_after_a_death_is_answered(first: str) -> None:
 class Refusing:
     """A client whose server is up and refuses."""
 
-    async def describe(self, model: str) -> ModelInfo:
+    async def describe(self, model: str, *, local_only: bool = False) -> ModelInfo:
         """Fail as HTTP 500 does."""
         raise Unavailable(provider="embedded", model=model)
 

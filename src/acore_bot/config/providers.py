@@ -27,8 +27,41 @@ from acore_bot.config.values import (
 
 SIDE_BY_SIDE = "How many answers it may write side by side; others wait in a fair line."
 
+MOST_DOLLARS_PER_MILLION = 1_000_000
+PromptPrice: TypeAlias = Annotated[
+    Number | None,
+    Field(
+        ge=0,
+        le=MOST_DOLLARS_PER_MILLION,
+        examples=[0.25],
+        description="What a million tokens of prompts cost, in US dollars. Together with the next "
+        "one it wins over what the server tells.",
+    ),
+]
+CompletionPrice: TypeAlias = Annotated[
+    Number | None,
+    Field(
+        ge=0,
+        le=MOST_DOLLARS_PER_MILLION,
+        examples=[2.0],
+        description="What a million tokens of answers cost, in US dollars.",
+    ),
+]
 
-class TimeLimits(Section):
+
+class Location(Section):
+    """Where a provider computes."""
+
+    local: bool | None = Field(
+        default=None,
+        examples=[True],
+        description="Whether what is sent there stays with you, so that places which are kept from "
+        "clouds may use it. Not set, only what is on this machine counts so; set it to true for a "
+        "server of your own elsewhere, and to false for one here that hands on to a cloud.",
+    )
+
+
+class TimeLimits(Location):
     """How long a provider may take, in seconds."""
 
     connect_seconds: Seconds = Field(default=5.0, description="Time to connect, in seconds.")
@@ -151,6 +184,8 @@ class OpenAISettings(TimeLimits):
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
         default="max_tokens", description="What the server calls the limit of an answer."
     )
+    prompt_dollars_per_million: PromptPrice = None
+    completion_dollars_per_million: CompletionPrice = None
     options: Table = Field(
         default={}, description="More fields of the request, handed on as they are."
     )
@@ -189,6 +224,8 @@ class OpenRouterSettings(TimeLimits):
         default="acore-bot", description="The name that OpenRouter shows for this bot."
     )
     app_url: str = Field(default="", description="The site that OpenRouter counts this bot under.")
+    prompt_dollars_per_million: PromptPrice = None
+    completion_dollars_per_million: CompletionPrice = None
     options: Table = Field(
         default={}, description="More fields of the request, handed on as they are."
     )
@@ -205,7 +242,7 @@ class OpenRouterSettings(TimeLimits):
         return False
 
 
-class ScriptedSettings(Section):
+class ScriptedSettings(Location):
     """Says what it is told to: for tests and demonstrations."""
 
     kind: Literal["scripted"] = Field(default="scripted", description="The kind of this provider.")
@@ -215,7 +252,7 @@ class ScriptedSettings(Section):
     )
 
 
-class PluginSettings(Section):
+class PluginSettings(Location):
     """A provider of another package: any keys, which that package checks.
 
     Values that come from environment variables are text. `repr` and dumps mask by name; `table`
@@ -235,7 +272,7 @@ class PluginSettings(Section):
 
     @property
     def table(self) -> Mapping[str, object]:
-        """All keys but `kind`, unmasked."""
+        """All keys but ours, unmasked."""
         return self.model_extra or {}
 
 
@@ -277,6 +314,17 @@ KNOWN_PROVIDERS: Mapping[str, Mapping[str, str]] = {
         "max_tokens_field": "max_completion_tokens",
     },
 }
+
+
+def computes_here(table: ProviderSettings) -> bool:
+    """Tell whether a provider computes on this machine, as far as its table says."""
+    match table:
+        case EmbeddedSettings() | ScriptedSettings():
+            return True
+        case PluginSettings():
+            return False  # whatever its keys are called, what they mean is its own matter
+        case _:
+            return is_loopback(table.base_url)
 
 
 def lacks_key(table: ProviderSettings) -> bool:

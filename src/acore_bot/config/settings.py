@@ -87,6 +87,15 @@ class ChatSettings(Section):
         description="Whether messages carry their speaker and time: "
         "auto does so where several people talk.",
     )
+    local_only: bool = Field(
+        default=False,
+        description="Whether nothing that is said may leave for a cloud. On Discord, a server, "
+        "channel or role can be kept so by itself.",
+    )
+    show_host: bool = Field(
+        default=False,
+        description="Whether each answer on Discord says in small print if it is local or cloud.",
+    )
 
 
 class FailoverSettings(Section):
@@ -122,9 +131,14 @@ class QueueSettings(Section):
 class DeduplicationSettings(Section):
     """Whether identical requests in the air share one answer. Nobody shares across these lines."""
 
-    public: bool = Field(default=True, description="Stateless questions, wherever they are asked.")
-    guilds: bool = Field(default=True, description="Within one server's shared channels.")
+    public: bool = Field(default=True, description="Stateless questions that are anybody's.")
+    guilds: bool = Field(default=True, description="Within one server.")
     private: bool = Field(default=True, description="Within one private conversation.")
+    across_guilds: bool = Field(
+        default=False,
+        description="Whether a stateless question, as /ask on Discord, shares its answer with all "
+        "servers; otherwise only with those who ask the same in its own.",
+    )
 
 
 class ResponseCacheSettings(Section):
@@ -143,6 +157,56 @@ class HistoryCacheSettings(Section):
         default=1000, ge=1, le=1_000_000, description="Most conversations."
     )
     max_mib: Whole = Field(default=64, ge=1, le=65_536, description="Most memory, in MiB.")
+
+
+class BudgetSettings(Section):
+    """What may be used in a day (UTC). Each is off unless it is set; on Discord, servers, channels
+    and roles can have less, never more."""
+
+    person_tokens: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=10**12,
+        examples=[100_000],
+        description="Most tokens of one person, in each server and in private.",
+    )
+    person_dollars: Number | None = Field(
+        default=None, gt=0, le=10**6, examples=[0.5], description="The same in US dollars."
+    )
+    guild_tokens: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=10**12,
+        examples=[2_000_000],
+        description="Most tokens of all people in a server together.",
+    )
+    guild_dollars: Number | None = Field(
+        default=None, gt=0, le=10**6, examples=[5.0], description="The same in US dollars."
+    )
+    when_spent: Literal["embedded", "refuse"] = Field(
+        default="embedded",
+        description="What happens then: the small model inside the package answers for nothing, "
+        "or nobody does.",
+    )
+    assumed_dollars_per_million: Number = Field(
+        default=10.0,
+        gt=0,
+        le=10**6,
+        description="What a million tokens of a cloud are taken to cost that tells no price.",
+    )
+
+
+class PrivacySettings(Section):
+    """How long things are kept. People can see, export and delete their own with /privacy."""
+
+    retention_days: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=3650,
+        examples=[30],
+        description="After how many days what was said is removed; never by default. On Discord, "
+        "servers and channels can have fewer.",
+    )
 
 
 class FilesSettings(Section):
@@ -201,6 +265,20 @@ class DiscordSettings(Section):
         le=86_400,
         description="How old a message may be that was said while the bot was away; 0 is off.",
     )
+    memory: Literal["shared", "person"] = Field(
+        default="shared",
+        description="Whether all people in a channel share one conversation, "
+        "or everyone has one of their own.",
+    )
+    show_personas: bool = Field(
+        default=False,
+        description="Whether personas speak under their own name and picture, by webhooks, "
+        "for which the bot needs the right to manage them.",
+    )
+    allow_degraded: bool = Field(
+        default=False,
+        description="Whether it runs without reading along if Discord refuses message_content.",
+    )
     api_url: Url | None = Field(
         default=None,
         examples=["http://127.0.0.1:8080/api/v10"],
@@ -232,6 +310,8 @@ class Sections(Section):
     response_cache: ResponseCacheSettings = Field(default_factory=ResponseCacheSettings)
     history_cache: HistoryCacheSettings = Field(default_factory=HistoryCacheSettings)
     providers: Mapping[Slug, ProviderSettings] = Field(default_factory=dict)
+    budgets: BudgetSettings = Field(default_factory=BudgetSettings)
+    privacy: PrivacySettings = Field(default_factory=PrivacySettings)
     files: FilesSettings = Field(default_factory=FilesSettings)
     discord: DiscordSettings = Field(default_factory=DiscordSettings)
 

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 Stream: TypeAlias = AbstractAsyncContextManager[AsyncIterator[Piece]]
 OpenStream: TypeAlias = Callable[[ChatRequest], Stream]
 Stats: TypeAlias = dict[str, int | float]
-Shape: TypeAlias = tuple[str, str, tuple[ChatMessage, ...], int, float | None, int | None]
+Shape: TypeAlias = tuple[str, bool, str, tuple[ChatMessage, ...], int, float | None, int | None]
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _NOTHING: Final = Delta()
@@ -318,9 +318,9 @@ class DeduplicatedModel:
         self._table.count_unshared(request)
         return self._model.stream(request)
 
-    async def describe(self, model: str) -> ModelInfo:
+    async def describe(self, model: str, *, local_only: bool = False) -> ModelInfo:
         """Ask the model that is covered."""
-        return await self._model.describe(model)
+        return await self._model.describe(model, local_only=local_only)
 
     def get_cache_stats(self) -> dict[str, Stats]:
         """Return the counts of the table of flights, under `deduplication`."""
@@ -335,6 +335,7 @@ def _shape_of(request: ChatRequest) -> Shape:
     """Return who may share the answer and all that shapes it, and nothing else."""
     return (
         request.scope,
+        request.is_local_only,
         request.model,
         request.messages,
         request.max_tokens,

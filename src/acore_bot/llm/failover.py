@@ -5,6 +5,9 @@ What an error calls for stands on its class in `errors.py`: ask the same model a
 next candidate, leave the model alone for a while (see `breaker`). All of it happens before the
 first delta. After it nobody is changed under the reader's eyes, and errors pass through.
 
+A local-only request is never taken to a cloud: the model below refuses it there with an error that
+goes on to the next candidate, and whoever is described on the way is described under the same rule.
+
 If nobody answers, the error is that of the model which was asked: it is the one that the person
 knows of.
 """
@@ -24,6 +27,7 @@ from acore_bot.contracts import ChatModel
 from acore_bot.errors import (
     AcoreError,
     BrokenStream,
+    CloudForbidden,
     ConfigurationError,
     ModelError,
     QueueFull,
@@ -90,21 +94,24 @@ class Failover:
         async with aclosing(self._pieces(request, deadline)) as pieces:
             yield pieces
 
-    async def describe(self, model: str) -> ModelInfo:
-        """Tell what is known of the model; while its breaker refuses it, of who answers instead.
+    async def describe(self, model: str, *, local_only: bool = False) -> ModelInfo:
+        """Tell what is known of the model; while its breaker refuses it, or if it may not be asked
+        for being in a cloud, of who answers instead.
 
         A catalogue that fails tells nothing: whether the model answers is found out by asking it.
         Raises `ConfigurationError` if there is no such model, and the `ModelError` of that model if
         nobody can be asked.
         """
-        journey = self._set_out(model)
+        journey = self._set_out(model, local_only=local_only)
         for candidate in journey.ahead:
             if attempt := self._enter(journey, candidate):
                 attempt.abandon()  # a description may be an old one, so it proves nothing
                 try:
-                    return await self._model.describe(candidate)
-                except (ModelError, ConfigurationError) as error:
-                    if candidate == model and isinstance(error, ModelError):
+                    return await self._model.describe(candidate, local_only=local_only)
+                except (CloudForbidden, ConfigurationError) as error:
+                    journey.note(error)
+                except ModelError as error:
+                    if candidate == model:
                         return ModelInfo()
                     journey.note(error)
             if journey.is_over:
@@ -112,7 +119,7 @@ class Failover:
         raise journey.failure()
 
     async def _pieces(self, request: ChatRequest, deadline: float) -> AsyncGenerator[Piece]:
-        journey = self._set_out(request.model)
+        journey = self._set_out(request.model, local_only=request.is_local_only)
         while attempt := await self._next_attempt(journey, deadline):
             if not journey.has_tried:
                 self._budget.count_first_try()
@@ -205,8 +212,9 @@ class Failover:
         """Tell whether a candidate has a larger window than those which refused the prompt."""
         if journey.too_long is None:
             return True
-        refused = journey.too_long.context_tokens or await self._window(journey.too_long_for)
-        offered = await self._window(model)
+        refused = journey.too_long.context_tokens
+        refused = refused or await self._window(journey.too_long_for, journey)
+        offered = await self._window(model, journey)
         return refused is not None and offered is not None and offered > refused
 
     async def _without_what_is_not_seen(self, request: ChatRequest) -> ChatRequest:
@@ -214,7 +222,7 @@ class Failover:
         if not any(message.images for message in request.messages):
             return request
         try:
-            info = await self._model.describe(request.model)
+            info = await self._model.describe(request.model, local_only=request.is_local_only)
         except (ModelError, ConfigurationError):
             return request  # asking it will tell what is wrong
         if "vision" in info.abilities:
@@ -222,19 +230,20 @@ class Failover:
         blind = tuple(structs.replace(message, images=()) for message in request.messages)
         return structs.replace(request, messages=blind)
 
-    async def _window(self, model: str) -> int | None:
+    async def _window(self, model: str, journey: "_Journey") -> int | None:
         if (attempt := self._breaker(model).enter()) is None:
             return None
         attempt.abandon()
         try:
-            return (await self._model.describe(model)).context_tokens
+            info = await self._model.describe(model, local_only=journey.local_only)
         except (ModelError, ConfigurationError):
             return None
+        return info.context_tokens
 
-    def _set_out(self, asked: str) -> "_Journey":
+    def _set_out(self, asked: str, *, local_only: bool) -> "_Journey":
         last = self._options.last_resort
         names = (asked, *self._options.fallbacks, *((last,) if last else ()))
-        return _Journey(asked=asked, ahead=iter(dict.fromkeys(names)))
+        return _Journey(asked=asked, ahead=iter(dict.fromkeys(names)), local_only=local_only)
 
     def _enter(self, journey: "_Journey", model: str) -> Attempt | None:
         journey.move_to(model)
@@ -265,6 +274,7 @@ class _Journey:
 
     asked: str
     ahead: Iterator[str]
+    local_only: bool
     model: str = ""
     retries: int = 0
     error: ModelError | None = None

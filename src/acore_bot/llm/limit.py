@@ -72,9 +72,9 @@ class LimitedModel:
         finally:
             self._leave(place)
 
-    async def describe(self, model: str) -> ModelInfo:
+    async def describe(self, model: str, *, local_only: bool = False) -> ModelInfo:
         """Ask the provider, whoever waits."""
-        return await self._model.describe(model)
+        return await self._model.describe(model, local_only=local_only)
 
     async def list_models(self) -> tuple[str, ...]:
         """Ask the provider, whoever waits."""

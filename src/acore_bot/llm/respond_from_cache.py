@@ -71,9 +71,9 @@ class CachedResponses:
             return self._model.stream(request)
         return self._answer(request)
 
-    async def describe(self, model: str) -> ModelInfo:
+    async def describe(self, model: str, *, local_only: bool = False) -> ModelInfo:
         """Ask the model that is covered."""
-        return await self._model.describe(model)
+        return await self._model.describe(model, local_only=local_only)
 
     def clear(self) -> None:
         """Forget all answers, those still under way too: for when a person's data is forgotten."""

@@ -17,6 +17,7 @@ from acore_bot.errors import (
     BadRequest,
     Blocked,
     BrokenStream,
+    CloudForbidden,
     ModelError,
     ModelNotFound,
     NoCredit,
@@ -90,6 +91,7 @@ _BY_STATUS: dict[int, type[ModelError]] = {
 }
 
 _REMEDIES: dict[type[ModelError], str] = {
+    CloudForbidden: "Choose a model that is not in a cloud.",
     AuthFailed: "Check the provider's key in the settings.",
     NoCredit: "Add credit to the account, or choose another provider.",
     ModelNotFound: "Check the model's name and the provider's base_url.",

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import re
+import socket
 from collections.abc import Mapping
 from ipaddress import ip_address
 from types import SimpleNamespace
@@ -22,10 +23,12 @@ from aiohttp import (
     TCPConnector,
     TraceConfig,
 )
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from acore_bot.errors import (
     BrokenStream,
+    CloudForbidden,
     ConfigurationError,
     ModelError,
     TimedOut,
@@ -57,7 +60,9 @@ class HttpClient:
     """One provider's session, made when first needed. Knows addresses and headers, no protocol.
 
     A name and password in `base_url` are sent as basic authorization and kept out of everything
-    else. Raises `ConfigurationError` for an address that is none.
+    else. `local` says whether what is sent there stays with the owner; None takes it that this
+    holds of this machine only. Neither redirects nor proxies of the environment lead elsewhere.
+    Raises `ConfigurationError` for an address that is none.
     """
 
     def __init__(
@@ -95,30 +100,44 @@ class HttpClient:
         return Border(self._provider, model, secrets=self._secrets)
 
     async def open_stream(
-        self, url: URL, body: bytes, border: Border, deadline: float | None = None
+        self,
+        url: URL,
+        body: bytes,
+        border: Border,
+        deadline: float | None = None,
+        *,
+        local_only: bool,
     ) -> ClientResponse:
         """Send a POST and return its answer when the headers are there, whatever the status.
 
         Waits until the deadline at the latest, in the loop's seconds. The caller closes it. Raises
-        `ModelError`.
+        `ModelError`, before any connection `CloudForbidden`.
         """
         until = asyncio.get_running_loop().time() + self.limits.first_byte_seconds
         try:
             async with asyncio.timeout_at(until if deadline is None else min(until, deadline)):
-                response = await self._send("POST", url, body)
+                response = await self._send("POST", url, body, border, local_only=local_only)
         except (TimeoutError, ClientError, OSError) as fault:
             raise _translated(fault, border) from fault
         self._streams.add(response)
         return response
 
     async def fetch(
-        self, url: URL, shape: type[_T], border: Border, *, body: bytes | None = None
+        self,
+        url: URL,
+        shape: type[_T],
+        border: Border,
+        *,
+        body: bytes | None = None,
+        local_only: bool,
     ) -> _T:
         """Return the JSON that a GET, or with a body a POST, is answered with. Bounded in time
-        and size. Raises `ModelError`, `BrokenStream` if it is not of that shape."""
+        and size. Raises `ModelError`, `BrokenStream` if it is not of that shape, `CloudForbidden`
+        before any connection."""
         try:
             async with asyncio.timeout(_SIDE_CALL_SECONDS):
-                response = await self._send("POST" if body is not None else "GET", url, body)
+                method = "POST" if body is not None else "GET"
+                response = await self._send(method, url, body, border, local_only=local_only)
                 try:
                     content = await _read_bounded(response, border)
                 finally:
@@ -138,7 +157,12 @@ class HttpClient:
         if session is not None:
             await session.close()
 
-    async def _send(self, method: str, url: URL, body: bytes | None) -> ClientResponse:
+    async def _send(
+        self, method: str, url: URL, body: bytes | None, border: Border, *, local_only: bool
+    ) -> ClientResponse:
+        # Whatever else has let the request pass, nothing is sent that does not come by here.
+        if local_only and not self.local:
+            raise border.error(CloudForbidden, "refused before connecting")
         connection = SimpleNamespace(reused=False)
         try:
             return await self._request(method, url, body, connection)
@@ -162,8 +186,13 @@ class HttpClient:
         tracing = TraceConfig()
         tracing.on_connection_reuseconn.append(_note_reuse)
         return ClientSession(
-            # llama.cpp breaks connections that are used again, and frees its slot when they close.
-            connector=TCPConnector(limit=0, force_close=self.local),
+            connector=TCPConnector(
+                limit=0,
+                # llama.cpp breaks connections that are used again, and frees its slot when they
+                # close.
+                force_close=self.local,
+                resolver=_ThisMachine() if is_loopback(self.base.host) else None,
+            ),
             cookie_jar=DummyCookieJar(),
             headers={
                 "Content-Type": "application/json",
@@ -175,6 +204,24 @@ class HttpClient:
             trace_configs=[tracing],
             trust_env=False,
         )
+
+
+class _ThisMachine(AbstractResolver):
+    """Knows where `localhost` is without asking anybody, who might say something else. Addresses
+    are not looked up."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses of this machine, the one first that most servers listen on."""
+        del family  # whoever connects tries both
+        return [
+            ResolveResult(hostname=host, host=own, port=port, family=kind, proto=0, flags=0)
+            for own, kind in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
+        ]
+
+    async def close(self) -> None:
+        """Do nothing: it holds nothing."""
 
 
 async def read_complaint(response: ClientResponse) -> bytes:

@@ -147,10 +147,10 @@ class Embedded:
                     ),
                 )
 
-    async def describe(self, model: str) -> ModelInfo:
+    async def describe(self, model: str, *, local_only: bool = False) -> ModelInfo:
         """Ask the child, starting it if need be. Raises `ModelError`."""
         self._check(model)
-        return await self._ask(lambda client: client.describe(model))
+        return await self._ask(lambda client: client.describe(model, local_only=local_only))
 
     async def list_models(self) -> tuple[str, ...]:
         """Name the one model, without loading it."""

@@ -214,6 +214,8 @@ class Ollama:
     `base_url` is written as `OLLAMA_HOST` is. `context_tokens` is the window for every model; None
     takes the model's own setting, else what it was trained for, up to 8,192. `think` goes to those
     models only that can. `options` are Ollama's; the window and the token limit are not among them.
+    `local` says whether what is sent there stays with the owner; None takes it that this holds of
+    this machine only.
     """
 
     def __init__(
@@ -227,10 +229,15 @@ class Ollama:
         options: Mapping[str, object] = {},
         headers: Mapping[str, str] = {},
         limits: StreamLimits | None = None,
+        local: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = HttpClient(
-            provider=name, base_url=normalise_host(base_url), headers=headers, limits=limits
+            provider=name,
+            base_url=normalise_host(base_url),
+            headers=headers,
+            limits=limits,
+            local=local,
         )
         self._chat_url = self._client.url("api/chat")
         self._context_tokens = context_tokens
@@ -247,7 +254,7 @@ class Ollama:
         """Ask, and open the stream of the answer. Raises `ModelError`."""
         with self._performance.measured(request.model) as measurement:
             border = self._client.border(request.model)
-            known = await self._know(request.model, border)
+            known = await self._know(request.model, border, local_only=request.is_local_only)
             started = asyncio.get_running_loop().time()
             response = await self._ask(request, known, border)
             decoder = LineDecoder(border)
@@ -264,26 +271,25 @@ class Ollama:
         if decoder.complete and not known.answered:
             known.answered, known.info = True, None  # now the server can tell the window in force
 
-    async def describe(self, model: str) -> ModelInfo:
+    async def describe(self, model: str, *, local_only: bool = False) -> ModelInfo:
         """Tell the window that we set, or the smaller one in force once it has answered.
 
         Asks the server every 5 minutes. Raises `ModelError`, `ModelNotFound` for an unknown model.
         """
         border = self._client.border(model)
-        known = await self._know(model, border)
+        known = await self._know(model, border, local_only=local_only)
         if known.info is None or self._clock() >= known.info_until:
             window = known.window
             if known.answered:
-                window = await self._window_in_force(model, window, border)
+                window = await self._window_in_force(model, window, border, local_only=local_only)
             known.info = ModelInfo(context_tokens=window, abilities=known.abilities)
             known.info_until = self._clock() + _DESCRIPTION_SECONDS
         return known.info
 
     async def list_models(self) -> tuple[str, ...]:
         """Name the models that were pulled. Raises `ModelError`."""
-        tags = await self._client.fetch(
-            self._client.url("api/tags"), _Tags, self._client.border("")
-        )
+        url, border = self._client.url("api/tags"), self._client.border("")
+        tags = await self._client.fetch(url, _Tags, border, local_only=False)
         return tuple(listed.name for listed in tags.models or ())
 
     def get_performance_stats(self) -> PerformanceStats:
@@ -300,7 +306,9 @@ class Ollama:
 
     async def _ask(self, request: ChatRequest, known: _Known, border: Border) -> ClientResponse:
         body = msgspec.json.encode(self._body(request, known))
-        response = await self._client.open_stream(self._chat_url, body, border, request.deadline)
+        response = await self._client.open_stream(
+            self._chat_url, body, border, request.deadline, local_only=request.is_local_only
+        )
         if response.status == 200:
             return response
         complaint = await read_complaint(response)
@@ -325,7 +333,7 @@ class Ollama:
             body["think"] = self._think
         return body
 
-    async def _know(self, model: str, border: Border) -> _Known:
+    async def _know(self, model: str, border: Border, *, local_only: bool) -> _Known:
         async with self._looking_up:
             if model not in self._known:
                 show = await self._client.fetch(
@@ -333,6 +341,7 @@ class Ollama:
                     _Show,
                     border,
                     body=msgspec.json.encode({"model": model}),
+                    local_only=local_only,
                 )
                 self._known[model] = _Known(
                     window=self._context_tokens or _window(show),
@@ -342,8 +351,11 @@ class Ollama:
                 )
         return self._known[model]
 
-    async def _window_in_force(self, model: str, window: int, border: Border) -> int:
-        processes = await self._client.fetch(self._client.url("api/ps"), _Processes, border)
+    async def _window_in_force(
+        self, model: str, window: int, border: Border, *, local_only: bool
+    ) -> int:
+        url = self._client.url("api/ps")
+        processes = await self._client.fetch(url, _Processes, border, local_only=local_only)
         names = {model, f"{model}:latest"}
         for loaded in processes.models or ():
             if loaded.context_length and names & {loaded.name, loaded.model}:

@@ -1,11 +1,12 @@
 """What OpenAI-compatible servers tell of their models, each in its own place."""
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
 
 import msgspec
 from msgspec import Raw, Struct
 
-from acore_bot.messages import Ability, ModelInfo
+from acore_bot.messages import Ability, ModelInfo, Prices
 
 _ABILITIES: dict[str, Ability] = {
     "image": "vision",
@@ -17,6 +18,8 @@ _ABILITIES: dict[str, Ability] = {
     "reasoning": "thinking",
     "thinking": "thinking",
 }
+
+_MOST_DOLLARS = 1  # for a token: more is no price of anything, but a mistake
 
 _Words = list[str] | dict[str, object] | None
 
@@ -45,6 +48,7 @@ class _Model(_Named):
     architecture: _Architecture | None = None
     supported_parameters: list[str] | None = None
     capabilities: _Words = None
+    pricing: object = None  # OpenRouter, in dollars for a token, as text
 
 
 class _Settings(Struct):
@@ -60,9 +64,9 @@ class ModelList(Struct):
         """Return the names of the models."""
         return tuple(model.id for model in self._models())
 
-    def infos(self) -> dict[str, ModelInfo]:
+    def infos(self, *, with_prices: bool) -> dict[str, ModelInfo]:
         """Return what is told of each model, by its name."""
-        return {model.id: _info(model) for model in self._models()}
+        return {model.id: _info(model, with_prices=with_prices) for model in self._models()}
 
     def _models(self) -> Iterable[_Model]:
         for raw in self.data:
@@ -87,7 +91,7 @@ class Props(Struct):
         )
 
 
-def _info(model: _Model) -> ModelInfo:
+def _info(model: _Model, *, with_prices: bool) -> ModelInfo:
     told = (
         model.context_length,
         model.top_provider.context_length if model.top_provider else None,
@@ -98,7 +102,27 @@ def _info(model: _Model) -> ModelInfo:
     return ModelInfo(
         context_tokens=min((tokens for tokens in told if tokens), default=None),
         abilities=_abilities(modalities, model.supported_parameters, model.capabilities),
+        prices=_prices(model.pricing) if with_prices else None,
     )
+
+
+def _prices(told: object) -> Prices | None:
+    """Return both prices, or None if one of them is none: where a router chooses the model, it is
+    told as -1."""
+    if not isinstance(told, dict):
+        return None
+    prompt, completion = _dollars(told.get("prompt")), _dollars(told.get("completion"))
+    return None if prompt is None or completion is None else Prices(prompt, completion)
+
+
+def _dollars(told: object) -> Decimal | None:
+    if isinstance(told, bool) or not isinstance(told, str | int | float):
+        return None
+    try:
+        dollars = Decimal(str(told))
+    except InvalidOperation:
+        return None
+    return dollars if dollars.is_finite() and 0 <= dollars <= _MOST_DOLLARS else None
 
 
 def _abilities(*told: _Words) -> frozenset[Ability]:

@@ -9,11 +9,12 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import ClassVar
 
 import msgspec
 from aiohttp import ClientResponse
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from acore_bot.contracts import PerformanceStats
 from acore_bot.errors import BadRequest, BrokenStream, ModelError, ModelNotFound
@@ -25,6 +26,7 @@ from acore_bot.messages import (
     End,
     Image,
     ModelInfo,
+    Prices,
     StreamLimits,
 )
 from acore_bot.providers.answer import open_answer
@@ -36,6 +38,7 @@ from acore_bot.providers.performance import Measurement, PerformanceLog
 from acore_bot.providers.wire import BodyDecoder, SSEDecoder
 
 _DESCRIPTION_SECONDS = 300.0
+_MILLION = 1_000_000
 _TELLS_NOTHING = (ModelNotFound, BadRequest, BrokenStream)
 _OTHER_LIMIT_FIELD = {
     "max_tokens": "max_completion_tokens",
@@ -67,13 +70,16 @@ class _Catalogue(Struct, frozen=True):
 class OpenAICompatible:
     """A `Provider` over `/chat/completions`.
 
-    `base_url` ends before `/chat/completions`, mostly with `/v1`. `local` says that the server is
-    on this machine; None guesses it from the address. `vision` says whether its models can look at
-    pictures; None asks it. `options` are more fields for the body of a
-    chat request, and win over ours. Raises `ConfigurationError` for an address that is none.
+    `base_url` ends before `/chat/completions`, mostly with `/v1`. `local` says whether what is sent
+    there stays with the owner; None takes it that this holds of this machine only. `vision` says
+    whether its models can look at pictures; None asks it. `options` are more fields for the body of
+    a chat request, and win over ours. What is known of prices, in US dollars for a million tokens,
+    wins over what the server tells; one alone counts as none. Raises `ConfigurationError` for an
+    address that is none.
     """
 
     asks_for_usage: ClassVar[bool] = True
+    tells_prices: ClassVar[bool] = False  # others that have such fields count in units of their own
 
     def __init__(
         self,
@@ -88,6 +94,8 @@ class OpenAICompatible:
         options: Mapping[str, object] = {},
         limits: StreamLimits | None = None,
         max_tokens_field: str = "max_tokens",
+        prompt_dollars_per_million: float | None = None,
+        completion_dollars_per_million: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         authorization = {"Authorization": f"Bearer {api_key.strip()}"} if api_key else {}
@@ -101,6 +109,7 @@ class OpenAICompatible:
         self._chat_url = self._client.url("chat/completions")
         self._context_tokens = context_tokens
         self._vision = vision
+        self._prices = _prices(prompt_dollars_per_million, completion_dollars_per_million)
         self._options = dict(options)
         self._dialect = _Dialect(max_tokens_field, self.asks_for_usage)
         self._clock = clock
@@ -136,32 +145,34 @@ class OpenAICompatible:
         ) as answer:
             yield answer
 
-    async def describe(self, model: str) -> ModelInfo:
+    async def describe(self, model: str, *, local_only: bool = False) -> ModelInfo:
         """Tell what is configured, or what the server tells, which is asked every 5 minutes.
 
         A server that does not know the model, or tells nothing, leaves `context_tokens` None.
-        Raises `ModelError` if it cannot be reached.
+        It is not asked where that is configured. Raises `ModelError` if it cannot be reached.
         """
-        if self._context_tokens is not None:
-            abilities = frozenset[Ability]({"vision"} if self._vision else ())
-            return ModelInfo(context_tokens=self._context_tokens, abilities=abilities)
-        info = await self._told(model)
-        if self._vision is None:
-            return info
-        others = info.abilities - {"vision"}
-        abilities = others | {"vision"} if self._vision else others
-        return structs.replace(info, abilities=abilities)
+        is_known = self._context_tokens is not None
+        info = ModelInfo() if is_known else await self._told(model, local_only=local_only)
+        abilities = info.abilities
+        if self._vision is not None:
+            abilities -= {"vision"}
+            abilities |= frozenset[Ability]({"vision"} if self._vision else ())
+        return ModelInfo(
+            context_tokens=self._context_tokens or info.context_tokens,
+            abilities=abilities,
+            prices=self._prices or info.prices,
+        )
 
-    async def _told(self, model: str) -> ModelInfo:
+    async def _told(self, model: str, *, local_only: bool) -> ModelInfo:
         async with self._looking_up:
             if self._catalogue is None or self._clock() >= self._catalogue_until:
-                self._catalogue = await self._look_up()
+                self._catalogue = await self._look_up(local_only=local_only)
                 self._catalogue_until = self._clock() + _DESCRIPTION_SECONDS
         return self._catalogue.models.get(model, self._catalogue.anything_else)
 
     async def list_models(self) -> tuple[str, ...]:
         """Name the server's models. Raises `ModelError`."""
-        return (await self._fetch_models()).names()
+        return (await self._fetch_models(local_only=False)).names()
 
     def get_performance_stats(self) -> PerformanceStats:
         """Tell how it has done since it was made or its metrics were reset."""
@@ -181,7 +192,7 @@ class OpenAICompatible:
             tried.add(dialect)
             body = self._body(request, dialect)
             response = await self._client.open_stream(
-                self._chat_url, body, border, request.deadline
+                self._chat_url, body, border, request.deadline, local_only=request.is_local_only
             )
             if response.status == 200:
                 self._dialect = dialect  # only what was accepted is worth remembering
@@ -209,29 +220,34 @@ class OpenAICompatible:
             body["seed"] = request.seed
         if dialect.asks_for_usage:
             body["stream_options"] = {"include_usage": True}
-        return msgspec.json.encode({**body, **self._options})
+        return msgspec.json.encode({**body, **self._more_fields(request), **self._options})
 
-    async def _look_up(self) -> _Catalogue:
+    def _more_fields(self, request: ChatRequest) -> Mapping[str, object]:
+        """Return what this kind of server takes beyond what all of them do."""
+        del request  # most refuse what they do not know, and none needs to know who asks
+        return {}
+
+    async def _look_up(self, *, local_only: bool) -> _Catalogue:
         try:
-            models = (await self._fetch_models()).infos()
+            listed = await self._fetch_models(local_only=local_only)
+            models = listed.infos(with_prices=self.tells_prices)
         except _TELLS_NOTHING:
             models = {}
         if models and all(info.context_tokens for info in models.values()):
             return _Catalogue(models, ModelInfo())
-        props = await self._fetch_props()
+        props = await self._fetch_props(local_only=local_only)
         return _Catalogue({name: _joined(info, props) for name, info in models.items()}, props)
 
-    async def _fetch_models(self) -> ModelList:
-        return await self._client.fetch(
-            self._client.url("models"), ModelList, self._client.border("")
-        )
+    async def _fetch_models(self, *, local_only: bool) -> ModelList:
+        url, border = self._client.url("models"), self._client.border("")
+        return await self._client.fetch(url, ModelList, border, local_only=local_only)
 
-    async def _fetch_props(self) -> ModelInfo:
+    async def _fetch_props(self, *, local_only: bool) -> ModelInfo:
         if self._client.base.name != "v1":
             return ModelInfo()
         try:
-            url = self._client.url("../props")
-            props = await self._client.fetch(url, Props, self._client.border(""))
+            url, border = self._client.url("../props"), self._client.border("")
+            props = await self._client.fetch(url, Props, border, local_only=local_only)
         except ModelError:  # all but llama.cpp refuse, each in its own way
             return ModelInfo()
         return props.info()
@@ -262,4 +278,13 @@ def _joined(one: ModelInfo, other: ModelInfo) -> ModelInfo:
     return ModelInfo(
         context_tokens=one.context_tokens or other.context_tokens,
         abilities=one.abilities | other.abilities,
+        prices=one.prices,
     )
+
+
+def _prices(prompt: float | None, completion: float | None) -> Prices | None:
+    """Return prices for a token of those for a million."""
+    if prompt is None or completion is None:
+        return None
+    # By way of text, so that 0.15 stays what its owner wrote.
+    return Prices(Decimal(str(prompt)) / _MILLION, Decimal(str(completion)) / _MILLION)

@@ -80,7 +80,12 @@ class Scripted:
         finally:
             self.open_streams -= 1
 
-    async def describe(self, model: str) -> ModelInfo:  # noqa: ARG002 - the promise has it
+    async def describe(
+        self,
+        model: str,  # noqa: ARG002 - the promise has it
+        *,
+        local_only: bool = False,  # noqa: ARG002 - it connects to nobody
+    ) -> ModelInfo:
         """Tell the context that was given."""
         return ModelInfo(context_tokens=self._context_tokens)
 
