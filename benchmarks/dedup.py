@@ -50,7 +50,12 @@ class Source:
         self.calls += 1
         yield self._say()
 
-    async def describe(self, model: str) -> ModelInfo:  # noqa: ARG002
+    async def describe(
+        self,
+        model: str,  # noqa: ARG002
+        *,
+        local_only: bool = False,  # noqa: ARG002
+    ) -> ModelInfo:
         """Tell nothing."""
         return ModelInfo()
 

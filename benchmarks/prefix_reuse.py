@@ -121,7 +121,7 @@ async def hold_our_way(settings: config.Settings, turns: int) -> list[Row]:
                 created_at=datetime.now(UTC),
                 is_private=True,
             )
-            await bot.handler(message, SilentTarget(snowflakes))
+            await bot.core(message, SilentTarget(snowflakes))
             finished = next(event for event in happened if isinstance(event, TurnFinished))
             was_trimmed = any(isinstance(event, PromptTrimmed) for event in happened)
             rows.append(_row(turn, finished, rows, was_trimmed=was_trimmed))

@@ -40,7 +40,7 @@ async def count_busy_slots(provider: Embedded) -> int:
     assert child is not None
     client = child.client._client  # noqa: SLF001
     url = client.base.parent / "slots"
-    slots = await client.fetch(url, list[Slot], client.border(""))
+    slots = await client.fetch(url, list[Slot], client.border(""), local_only=True)
     return sum(slot.is_processing for slot in slots)
 
 

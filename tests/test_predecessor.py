@@ -22,10 +22,11 @@ from tests.fakes.talk import ADA, BEN, answered, asked, heard
 
 from acore_bot import app, config
 from acore_bot.app.opening import open_limited_provider, open_provider
-from acore_bot.app.towers import open_prompts
+from acore_bot.app.options import make_prompts
 from acore_bot.chat import persona as persona_module
 from acore_bot.chat import prompt as prompt_module
 from acore_bot.chat.prompt import Question
+from acore_bot.chat.tokens import TokenEstimator
 from acore_bot.chat.turn import TurnTaker
 from acore_bot.contracts import Provider
 from acore_bot.errors import HistoryError, Unavailable
@@ -125,14 +126,14 @@ async def test_a_chat_turn_is_never_digested(
 
     monkeypatch.setattr(RequestDeduplicator, "create_request_key", staticmethod(counted))
     async with app.open_app(load(tmp_path)) as bot:
-        await bot.handler(heard(1), RecordingTarget(first_id=2))
+        await bot.core(heard(1), RecordingTarget(first_id=2))
     assert made == []
 
 
 def test_the_same_question_is_the_same_request(tmp_path: Path) -> None:
     """Two people who ask a stateless question a day apart make one key: nothing of them, and no
     time, is in what the model sees."""
-    prompts = open_prompts(load(tmp_path))
+    prompts = make_prompts(load(tmp_path), TokenEstimator())
     keys = {
         RequestDeduplicator.create_request_key(
             prompts.build(
@@ -205,7 +206,7 @@ async def test_a_temperature_of_zero_in_the_settings_is_obeyed(
     more = {"chat__temperature": 0, "chat__persona": "plain"}
     settings = load(tmp_path, chat__personas_directory=str(personas), **more)
     async with app.open_app(settings) as bot:
-        await bot.handler(heard(1), RecordingTarget(first_id=2))
+        await bot.core(heard(1), RecordingTarget(first_id=2))
     assert [request.temperature for request in model.requests] == [0.0]
 
 
@@ -276,11 +277,11 @@ async def test_an_exchange_is_one_small_commit(tmp_path: Path) -> None:
         store = bot.history._history
         assert isinstance(store, SQLiteHistory)
         for id_ in range(1, 41, 2):
-            await bot.handler(heard(id_), RecordingTarget(first_id=id_ + 1))
+            await bot.core(heard(id_), RecordingTarget(first_id=id_ + 1))
         await store._thread.read(
             lambda connection: connection.set_trace_callback(statements.append)
         )
-        await bot.handler(heard(41), RecordingTarget(first_id=42))
+        await bot.core(heard(41), RecordingTarget(first_id=42))
         await store._thread.read(lambda connection: connection.set_trace_callback(None))
         assert len(await bot.history.recent("tea", 100)) == 42
     verbs = [statement.split()[0].upper() for statement in statements]
@@ -294,7 +295,7 @@ async def test_with_any_settings_the_cache_can_serve(tmp_path: Path, history_mes
     is read from memory."""
     async with app.open_app(load(tmp_path, chat__history_messages=history_messages)) as bot:
         for id_ in (1, 3, 5):
-            await bot.handler(heard(id_), RecordingTarget(first_id=id_ + 1))
+            await bot.core(heard(id_), RecordingTarget(first_id=id_ + 1))
         stats = bot.get_cache_stats()["history"]
     assert (stats["hits"], stats["misses"]) == (2, 1)
 
@@ -346,7 +347,7 @@ async def test_a_colon_in_a_name_survives_the_settings(
     overrides = {"data.directory": str(tmp_path), **DEMO, "chat.model": "demo/tiny:1b"}
     settings = config.load(None, overrides, environ=environ)
     async with app.open_app(settings) as bot:
-        await bot.handler(heard(1), target := RecordingTarget(first_id=2))
+        await bot.core(heard(1), target := RecordingTarget(first_id=2))
     names = [request.model for request in model.requests]
     assert list(dict.fromkeys(names)) == ["tiny:1b", "llama3.2:8b", "meta/llama:free"]
     assert "answered by" in target.visible[2]
@@ -382,7 +383,7 @@ async def test_of_eighty_people_each_gets_a_word(
     async with app.open_app(load(tmp_path)) as bot:
         turns = {
             asyncio.create_task(
-                bot.handler(
+                bot.core(
                     heard(10 * n + 1, f"{n}?", author=Author(str(n), "A"), conversation=f"tea {n}"),
                     target,
                 )

@@ -52,7 +52,7 @@ async def test_the_way_of_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         # Ada says something. A front end makes it an incoming message, and hands it to the one
         # callable that it knows, with a target: the place where the answer shall appear.
         target = RecordingTarget(first_id=2)
-        turn = asyncio.create_task(bot.handler(heard(1, "I am Ada."), target))
+        turn = asyncio.create_task(bot.core(heard(1, "I am Ada."), target))
 
         # The model begins to speak and then thinks; what it said so far can be read already.
         await target.until_shown("Nice to meet you,")
@@ -65,7 +65,7 @@ async def test_the_way_of_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             Typing(is_on=True),
             Typing(is_on=False),
             Posted(2, "Nice to meet you,", final=False),
-            Edited(2, "Nice to meet you, Ada.", final=True),
+            Edited(2, "Nice to meet you, Ada.", True, ("regenerate", "details")),
         ]
 
         # Both were stored, together. Each knows what it continues; the answer also knows who gave
@@ -78,7 +78,7 @@ async def test_the_way_of_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert answer.text == "Nice to meet you, Ada."
 
         # A second message is sent along with the first turn. The persona stands before all.
-        await bot.handler(heard(3, "Who am I?"), RecordingTarget(first_id=4))
+        await bot.core(heard(3, "Who am I?"), RecordingTarget(first_id=4))
         assert [said.role for said in model.requests[-1].messages] == [
             *("system", "user", "assistant", "user")
         ]
@@ -87,7 +87,7 @@ async def test_the_way_of_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     # The process ends here: everything was closed, and another one opens the same folder. What is
     # said now still carries all that was said before; to the model, nothing has happened.
     async with running_bot() as bot:
-        await bot.handler(heard(5, "And what do I like?"), RecordingTarget(first_id=6))
+        await bot.core(heard(5, "And what do I like?"), RecordingTarget(first_id=6))
         assert spoken(model.requests[-1]) == [
             *("I am Ada.", "Nice to meet you, Ada."),
             *("Who am I?", "You are Ada."),

@@ -73,15 +73,15 @@ async def test_an_equal_question_later_is_answered_from_memory(bot: App) -> None
     assert not (await ask(bot, stateless())).is_cached
     assert (await ask(bot, stateless())).is_cached
     assert bot.get_cache_stats()["responses"]["hits"] == 1
-    await bot.handler(_command("reset"), RecordingTarget())
+    await bot.core(_command("reset"), RecordingTarget())
     assert not (await ask(bot, stateless())).is_cached
 
 
 async def test_chat_turns_are_never_answered_from_memory(bot: App) -> None:
     """The same words said twice are two turns, each answered by the model."""
     target = RecordingTarget()
-    await bot.handler(heard(1, "Hello?"), target)
-    await bot.handler(heard(2_000, "Hello?"), target)
+    await bot.core(heard(1, "Hello?"), target)
+    await bot.core(heard(2_000, "Hello?"), target)
     assert bot.get_performance_stats()["demo"]["total_requests"] == 2
     assert bot.get_cache_stats()["history"]["entries"] == 1
 
@@ -139,7 +139,7 @@ async def test_a_wrong_persona_is_told_before_anything_is_opened(tmp_path: Path)
 
 
 def _command(name: str) -> IncomingCommand:
-    return IncomingCommand(conversation="tea", author=heard(1).author, name=name)
+    return IncomingCommand(conversation="tea", author=heard(1).author, name=name, may_manage=True)
 
 
 async def _listen(bot: App, request: ChatRequest, heard_pieces: asyncio.Queue[Piece]) -> None:
@@ -203,11 +203,11 @@ async def test_another_process_that_forgets_is_noticed(bot: App, tmp_path: Path)
     """What `acore history forget` removes while the bot runs leaves its memory with the next
     message that is stored."""
     target = RecordingTarget(first_id=5)
-    await bot.handler(heard(1, "My name is Ada."), target)
+    await bot.core(heard(1, "My name is Ada."), target)
     async with open_history(load_settings(tmp_path)) as other:
         await other.clear("tea")
-    await bot.handler(heard(100, "Hello?"), target)
-    await bot.handler(heard(200, "Hello?", conversation="milk"), target)
+    await bot.core(heard(100, "Hello?"), target)
+    await bot.core(heard(200, "Hello?", conversation="milk"), target)
     remembered = [said.text for said in await bot.history.recent("tea", 9)]
     assert "Hello?" in remembered
     assert "My name is Ada." not in remembered

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 from msgspec import structs
-from tests.fakes.talk import BEN, CLEO, answered, asked, heard, line
+from tests.fakes.answer_records import record_of
+from tests.fakes.plain_history import SteppedHistory
+from tests.fakes.talk import ADA, BEN, CLEO, answered, asked, heard, line
 
-from acore_bot.chat.conversation import Choice, Choices, Conversations, Turn
+from acore_bot.chat.conversation import Context, Conversations, Turn
 from acore_bot.errors import DuplicateMessage, HistoryError
 from acore_bot.history.sqlite import SQLiteHistory
 from acore_bot.messages import IncomingMessage, Message
+from acore_bot.records.sqlite import SQLiteRecords
 
 
 @pytest.fixture
@@ -34,7 +37,9 @@ async def nothing_is_left(conversations: Conversations) -> AsyncIterator[None]:
     yield
     assert conversations._gatherings._open == {}
     assert conversations._open_turns == {}
+    assert conversations._hearings == set()
     assert conversations._people._locks == {}
+    assert conversations._past._locks == {}
     assert conversations._open_answers._finished == {}
 
 
@@ -309,29 +314,236 @@ async def test_a_forgotten_conversation_forgets_its_turns(
     assert await history.recent("milk", 10) == (asked(6, conversation="milk"),)
 
 
-DEFAULT = Choice("acore", "scripted/script")
+class Person:
+    """Somebody whose messages are dealt with in tasks of their own, as front ends do it. `turns`
+    are those that they have got; each lasts until `may_end` is set, and is then committed."""
+
+    def __init__(self, conversations: Conversations) -> None:
+        self.conversations = conversations
+        self.turns: list[Turn] = []
+        self.may_end = asyncio.Event()
+        self._has_more = asyncio.Event()
+
+    async def has_turns(self, count: int) -> None:
+        """Wait until they have had so many turns."""
+        while len(self.turns) < count:
+            self._has_more.clear()
+            await self._has_more.wait()
+
+    async def say(self, message: IncomingMessage) -> None:
+        """Take the turn of a message."""
+        async with self.conversations.take_turn(message) as turn:
+            if turn is None:
+                return
+            self.turns.append(turn)
+            self._has_more.set()
+            turn.open_answer(message.id + 500)
+            try:
+                await self.may_end.wait()
+            finally:
+                # As an answer that was stopped: what there is of it is kept.
+                question = asked(message.id, author=message.author)
+                await turn.commit([question, answered(message.id + 500, parent_id=message.id)])
 
 
-def test_choices_begin_with_the_default() -> None:
-    """A conversation that chose nothing has the owner's choice."""
-    assert Choices(DEFAULT).of("tea") == DEFAULT
+async def is_cancelled(task: asyncio.Task[None]) -> bool:
+    """Wait for the end of a task and tell whether it was cancelled."""
+    await asyncio.wait([task])
+    return task.cancelled()
 
 
-def test_a_choice_is_one_conversations_own() -> None:
-    """What one conversation chooses changes no other, and persona and model do not mix."""
-    choices = Choices(DEFAULT)
-    choices.choose("tea", persona="tutor")
-    choices.choose("tea", model="scripted/other")
-    choices.choose("tea", persona="storyteller")
-    assert choices.of("tea") == Choice("storyteller", "scripted/other")
-    assert choices.of("milk") == DEFAULT
+async def test_who_is_withdrawn_is_stopped_and_not_stored(
+    history: SQLiteHistory, conversations: Conversations
+) -> None:
+    """All turns of a person end, wherever they are, and so does what waits for one; nothing of
+    them is stored. Others go on."""
+    ada, ben = Person(conversations), Person(conversations)
+    messages = (heard(1), heard(2), heard(3, conversation="milk"))
+    stopped = [asyncio.create_task(ada.say(message)) for message in messages]
+    going_on = asyncio.create_task(ben.say(heard(4, author=BEN)))
+    await ada.has_turns(2)  # the other one waits
+    await ben.has_turns(1)
+    async with conversations.withdrawing("17"):
+        assert [await is_cancelled(task) for task in stopped] == [True, True, True]
+    assert all(turn.is_withdrawn for turn in ada.turns)
+    assert len(ada.turns) == 2
+    ben.may_end.set()
+    await going_on
+    assert [said.id for said in await history.recent("tea", 10)] == [4, 504]
+    assert await history.recent("milk", 10) == ()
 
 
-def test_the_latest_choices_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the bound, the conversation that chose longest ago has the default again."""
-    monkeypatch.setattr("acore_bot.chat.conversation.MAX_CHOICES", 2)
-    choices = Choices(DEFAULT)
-    for conversation in ("tea", "milk", "tea", "water"):
-        choices.choose(conversation, persona="tutor")
-    chosen = [choices.of(name).persona for name in ("tea", "milk", "water")]
-    assert chosen == ["tutor", "acore", "tutor"]
+async def test_who_is_being_withdrawn_begins_nothing(conversations: Conversations) -> None:
+    """Until the block is left, what the person says waits; others need not."""
+    async with conversations.withdrawing("17"):
+        waiting = asyncio.create_task(ids_continued(conversations, heard(5)))
+        await everyone_has_moved(conversations)
+        await ids_continued(conversations, heard(6, author=BEN))
+        assert not waiting.done()
+    assert await waiting == []
+
+
+async def test_who_withdraws_waits_for_what_is_being_stored() -> None:
+    """What was on its way into the store when the person was withdrawn is there when the block
+    begins, so that it can be removed."""
+    history = SteppedHistory()
+    conversations = Conversations(history, history_messages=10)
+    ada = Person(conversations)
+    answering = asyncio.create_task(ada.say(heard(1)))
+    await ada.has_turns(1)
+    history.before.clear()
+    storing = asyncio.create_task(ada.turns[0].commit([asked(1)]))
+    withdrawing = asyncio.create_task(_withdraw(conversations, history))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not withdrawing.done()
+    history.before.set()
+    assert await withdrawing == [1]
+    assert await is_cancelled(answering)
+    await storing
+    assert list(history.messages) == [1]
+
+
+async def _withdraw(conversations: Conversations, history: SteppedHistory) -> list[int]:
+    async with conversations.withdrawing("17"):
+        return list(history.messages)
+
+
+async def test_a_second_withdrawal_does_not_cancel_again(conversations: Conversations) -> None:
+    """Who is stopped has the time to say so, even if they are withdrawn twice."""
+    saying_so, may_end = asyncio.Event(), asyncio.Event()
+
+    async def answer() -> None:
+        async with conversations.take_turn(heard(1)):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                saying_so.set()
+                await may_end.wait()
+
+    task = asyncio.create_task(answer())
+    await everyone_has_moved(conversations)
+    for _ in range(2):
+        async with conversations.withdrawing("17"):
+            await saying_so.wait()
+            await asyncio.sleep(0)
+    assert not task.done()
+    may_end.set()
+    assert await is_cancelled(task)
+
+
+async def test_a_withdrawal_spares_who_asks_for_it(conversations: Conversations) -> None:
+    """A turn in the course of which its own person is withdrawn runs on, and stores nothing."""
+    async with turn_of(conversations, heard(1)) as turn, conversations.withdrawing("17"):
+        pass
+    assert turn.is_withdrawn
+
+
+async def test_whoever_hears_a_withdrawn_message_stops(conversations: Conversations) -> None:
+    """A task that only looks whether a message needs an answer is stopped as well."""
+
+    async def look() -> None:
+        with conversations.hearing(heard(1)):
+            await asyncio.Event().wait()
+
+    looking = asyncio.create_task(look())
+    await everyone_has_moved(conversations)
+    async with conversations.withdrawing("18"):
+        assert not looking.done()
+    await conversations.withdraw_message(1)
+    assert await is_cancelled(looking)
+
+
+async def test_a_withdrawn_message_stops_its_turn_alone(
+    history: SQLiteHistory, conversations: Conversations
+) -> None:
+    """The turn of that message ends and stores nothing; the person's others stay."""
+    ada = Person(conversations)
+    messages = (heard(1, conversation="milk"), heard(2))
+    tasks = [asyncio.create_task(ada.say(message)) for message in messages]
+    await ada.has_turns(2)
+    await conversations.withdraw_message(1)
+    assert await is_cancelled(tasks[0])
+    ada.may_end.set()
+    assert not await is_cancelled(tasks[1])
+    assert await history.recent("tea", 10) == (asked(2), answered(502, parent_id=2))
+
+
+async def test_a_forgotten_conversation_is_not_withdrawn(conversations: Conversations) -> None:
+    """Whose conversation was forgotten still sees the answer."""
+    async with turn_of(conversations, heard(1)) as turn:
+        await conversations.forget("tea")
+        assert not turn.is_withdrawn
+
+
+async def test_an_answer_that_is_being_written_can_be_stopped(
+    history: SQLiteHistory, conversations: Conversations
+) -> None:
+    """It is known by each of its messages, with who asked for it; what there is of it is kept."""
+    ada = Person(conversations)
+    task = asyncio.create_task(ada.say(heard(1)))
+    await ada.has_turns(1)
+    ada.turns[0].open_answer(502)
+    assert [{*conversations.askers_of(id_)} for id_ in (1, 501, 502)] == [set(), {"17"}, {"17"}]
+    conversations.stop(1)
+    assert not task.cancelling()
+    conversations.stop(502)
+    assert await is_cancelled(task)
+    assert not conversations.askers_of(501)
+    assert len(await history.recent("tea", 10)) == 2
+
+
+async def test_a_turn_can_be_taken_up_about_something_else(conversations: Conversations) -> None:
+    """It waits for the person's own turn as any other, and learns only then what it is about."""
+    context = Context(line(1), is_branch=True)
+    loaded: list[int] = []
+
+    async def load() -> tuple[tuple[IncomingMessage, ...], Context]:
+        loaded.append(1)
+        return (heard(7),), context
+
+    async def take_up() -> Context:
+        async with conversations.take_up(("tea", ADA.id), load) as turn:
+            return turn.context
+
+    async with turn_of(conversations, heard(5)):
+        waiting = asyncio.create_task(take_up())
+        await everyone_has_moved(conversations)
+        assert not waiting.done()
+        assert not loaded
+    assert await waiting is context
+
+
+async def test_a_turn_aside_waits_for_nobody(
+    history: SQLiteHistory, conversations: Conversations
+) -> None:
+    """It knows nothing of what was said, goes on beside the person's others, and is withdrawn with
+    them."""
+    await history.append(line(1))
+    async with (
+        turn_of(conversations, heard(5)),
+        conversations.take_aside(heard(7)) as aside,
+        conversations.withdrawing("17"),
+    ):
+        assert aside.context == Context(())
+        assert aside.is_withdrawn
+
+
+async def test_what_is_known_of_a_forgotten_turn_is_not_stored_either(
+    history: SQLiteHistory, conversations: Conversations, tmp_path: Path
+) -> None:
+    """A new answer in the place of a former one, and the record of it, are stored like a turn
+    itself: not once it was forgotten."""
+    await history.append(line(1))
+    record = record_of(2, question_id=1)
+    async with (
+        SQLiteRecords.open(tmp_path / "records.db") as records,
+        turn_of(conversations, heard(5)) as turn,
+    ):
+        await turn.renew(structs.replace(line(1)[1], text="Once more."))
+        await turn.record(records.answers, record)
+        turn.forget()
+        await turn.renew(structs.replace(line(1)[1], text="Never."))
+        await turn.record(records.answers, structs.replace(record, id=3))
+        assert await records.answers.of("17") == (record,)
+    assert [said.text for said in await history.recent("tea", 10)] == ["Hello?", "Once more."]

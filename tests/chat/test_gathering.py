@@ -476,3 +476,36 @@ async def test_a_person_is_answered_in_order(
             order.setdefault((message.author.id, message.conversation), []).append(message.id)
     assert sum(map(len, order.values())) == len(said)
     assert all(ids == sorted(ids) for ids in order.values())
+
+
+async def test_a_message_that_is_withdrawn_is_not_taken_along(talk: Talk) -> None:
+    """Who takes the others along just then leaves it out, though its task has not noticed yet."""
+    await talk.say(heard(1))
+    await talk.say(heard(2))
+    talk.time.now += 2  # the second one's pause is over, and it will move before the first
+    talk.time._sleepers[-1][-1].set()
+    await talk.conversations.withdraw_message(1)
+    await everyone_has_moved()
+    assert talk.taken == [(2,)]
+    assert talk.tasks[1].cancelled()
+
+
+async def test_a_message_that_was_taken_along_stops_the_turn() -> None:
+    """What is answered together is stopped together: the answer would still be to it."""
+    talk = Talk(answer_seconds=10)
+    await talk.say(heard(1), heard(2))
+    await talk.time.pass_by(2)
+    assert talk.taken == [(1, 2)]
+    await talk.conversations.withdraw_message(1)
+    await talk.end()
+    assert talk.tasks[2].cancelled()
+    assert talk.history.messages == {}
+
+
+async def test_all_that_a_person_says_is_withdrawn(talk: Talk) -> None:
+    """What waits for the next message is withdrawn as well, and nobody else's."""
+    await talk.say(heard(1), heard(2), heard(3, author=BEN))
+    async with talk.conversations.withdrawing("17"):
+        pass
+    await talk.time.pass_by(2)
+    assert talk.taken == [(3,)]

@@ -1,13 +1,26 @@
 """Personas: found by name, in folders that no name can leave."""
 
+import base64
+import json
 import os
 import re
+import struct
+import zlib
 from pathlib import Path
+from typing import IO, cast
 
 import pytest
+from msgspec import structs
 
 import acore_bot
-from acore_bot.chat.persona import MAX_FILE_BYTES, Persona, PersonaLibrary
+from acore_bot.chat import cards
+from acore_bot.chat.persona import (
+    MAX_FILE_BYTES,
+    MAX_REMEMBERED,
+    SUFFIXES,
+    Persona,
+    PersonaLibrary,
+)
 from acore_bot.errors import ConfigurationError, NotFound
 
 SHIPPED = Path(acore_bot.__file__).parent / "personas"
@@ -250,3 +263,217 @@ def test_an_unreadable_file_is_explained(
     assert complaint(library, "tutor") == (
         f"The persona file {file} cannot be used: Permission denied. Check its permissions."
     )
+
+
+# Cards, pictures, and how often files are read.
+
+CARD = {
+    "spec": "chara_card_v2",
+    "data": {"name": "Ada", "description": "A cat.", "first_mes": "Hi"},
+}
+ADA = Persona(
+    slug="ada", name="Ada", text="You are Ada, and speak as Ada would.\n\nA cat.", greeting="Hi"
+)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(*chunks: bytes) -> bytes:
+    """A picture with these chunks in it."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(b"\0\0"))
+    return b"".join((cards.PNG_SIGNATURE, header, *chunks, body, chunk(b"IEND", b"")))
+
+
+def png_card(card: object) -> bytes:
+    """A picture with a card in it."""
+    coded = base64.b64encode(json.dumps(card).encode())
+    return png(chunk(b"tEXt", b"chara\0" + coded))
+
+
+def test_a_card_is_a_persona(folder: Path, library: PersonaLibrary) -> None:
+    """As JSON, and as a picture, which is then what it looks like."""
+    (folder / "ada.json").write_text(json.dumps(CARD))
+    (folder / "ben.png").write_bytes(png_card(CARD))
+    assert library.load("ada") == ADA
+    assert library.load("ben") == structs.replace(ADA, slug="ben", picture=png())
+    assert library.names() == ("ada", "ben")
+
+
+def test_a_card_without_a_name_is_named_after_its_file(
+    folder: Path, library: PersonaLibrary
+) -> None:
+    """As a Markdown file is."""
+    (folder / "miss-marple.json").write_text('{"description": "Knits."}')
+    assert library.load("miss-marple").name == "Miss Marple"
+
+
+def test_a_picture_beside_another_file_is_its_picture(
+    folder: Path, library: PersonaLibrary
+) -> None:
+    """Whether there is a card in it or not; of the other kinds, Markdown comes first."""
+    (folder / "ada.json").write_text(json.dumps(CARD))
+    (folder / "ada.md").write_text("You are Ada.")
+    assert library.load("ada") == Persona(slug="ada", name="Ada", text="You are Ada.")
+    (folder / "ada.md").unlink()
+    (folder / "ada.png").write_bytes(png_card({"description": "Another."}))
+    assert library.load("ada") == structs.replace(ADA, picture=png())
+    (folder / "ada.md").write_text("You are Ada.")
+    assert library.load("ada") == Persona(
+        slug="ada", name="Ada", text="You are Ada.", picture=png()
+    )
+    assert library.names() == ("ada",)
+
+
+def test_the_owners_card_replaces_our_file(folder: Path) -> None:
+    """The folder counts before the kind, and a picture of one folder is none of another's."""
+    library = PersonaLibrary([folder, SHIPPED])
+    (folder / "tutor.png").write_bytes(png_card(CARD))
+    assert library.load("tutor").greeting == "Hi"
+    other = PersonaLibrary([SHIPPED, folder])
+    assert other.load("tutor").picture == b""
+
+
+def test_a_picture_that_is_too_large_is_told_once(
+    folder: Path, library: PersonaLibrary, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The persona works without it, and the log says why it is not seen."""
+    (folder / "ada.md").write_text("You are Ada.")
+    (folder / "ada.png").write_bytes(png())
+    assert library.load("ada").picture == png()
+    assert not caplog.records
+    large = png(chunk(b"IDAT", bytes(cards.MAX_PICTURE_BYTES)))
+    (folder / "ada.png").write_bytes(large)
+    assert library.load("ada").picture == b""
+    assert library.load("ada").picture == b""
+    assert [record.getMessage() for record in caplog.records] == [
+        f"The picture {folder / 'ada.png'} is not shown, for it is larger than 2 MiB."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "why"),
+    [
+        ("ada.json", b'{"name": 7}', "its card is wrong: Expected `str | null`, got `int`"),
+        ("ada.json", b" " * (cards.MAX_JSON_BYTES + 1), "it is larger than 1024 KiB"),
+        ("ada.png", png_card({"name": "Ada"}), "it says nothing about who to be"),
+        ("ada.png", png()[:-1], "it is not a whole PNG picture"),
+        ("ada.png", b"x" * (cards.MAX_CARD_BYTES + 1), "it is larger than 8192 KiB"),
+        (
+            "ada.png",
+            png(),
+            "it is a picture without a character card. Write into a ada.md beside it who to be.",
+        ),
+    ],
+)
+def test_a_card_that_cannot_be_used_is_explained(
+    folder: Path, library: PersonaLibrary, name: str, source: bytes, why: str
+) -> None:
+    """The complaint names the file, the reason and the remedy."""
+    (folder / name).write_bytes(source)
+    expected = f"The persona file {folder / name} cannot be used: {why}"
+    assert complaint(library, "ada").startswith(expected)
+
+
+def test_a_picture_that_is_none_is_explained(folder: Path, library: PersonaLibrary) -> None:
+    """Beside a good file too, and by its own name."""
+    (folder / "ada.md").write_text("You are Ada.")
+    (folder / "ada.png").write_bytes(b"\xff\xd8\xff")
+    assert f"{folder / 'ada.png'} cannot be used: it is no PNG" in complaint(library, "ada")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_s22_no_kind_of_file_leaves_the_folder(
+    tmp_path: Path, folder: Path, library: PersonaLibrary, suffix: str
+) -> None:
+    """A link out of it is refused for each kind, and no name leads to what lies outside."""
+    (tmp_path / f"secret{suffix}").write_bytes(png_card(CARD) if suffix == ".png" else b"{}")
+    (folder / f"spy{suffix}").symlink_to(tmp_path / f"secret{suffix}")
+    assert "it is a link that leads out of its folder" in complaint(library, "spy")
+    for slug in HOSTILE:
+        with pytest.raises(NotFound):
+            library.load(slug)
+
+
+def test_s22_a_picture_beside_it_is_no_way_out(folder: Path, library: PersonaLibrary) -> None:
+    """What a persona looks like must lie in its folder as well."""
+    (folder.parent / "secret.png").write_bytes(png())
+    (folder / "spy.md").write_text("You are a spy.")
+    (folder / "spy.png").symlink_to(folder.parent / "secret.png")
+    assert "it is a link that leads out of its folder" in complaint(library, "spy")
+
+
+def test_what_is_no_file_is_not_found(folder: Path, library: PersonaLibrary) -> None:
+    """A folder, a pipe and a link that leads in circles are no personas."""
+    (folder / "ada.md").mkdir()
+    os.mkfifo(folder / "ada.json")
+    (folder / "ada.png").symlink_to(folder / "ada.png")
+    with pytest.raises(NotFound):
+        library.load("ada")
+
+
+def test_a_file_is_read_when_it_has_changed(
+    folder: Path, library: PersonaLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it is only looked at; a change of its time, its size or its picture is seen, and so
+    is another file that comes before it or that is gone."""
+    opened: list[str] = []
+    plain_open = Path.open
+
+    def count(path: Path, mode: str) -> IO[bytes]:
+        if mode == "rb":
+            opened.append(path.name)
+        return cast("IO[bytes]", plain_open(path, mode))
+
+    monkeypatch.setattr(Path, "open", count)
+    file = folder / "ada.json"
+    file.write_bytes(b'{"description": "A cat."}')
+    first = library.load("ada")
+    assert library.load("ada") is first
+    assert opened == ["ada.json"]
+    file.write_bytes(b'{"description": "A dog."}')
+    os.utime(file, ns=(1, 1))
+    assert library.load("ada").text.endswith("A dog.")
+    file.write_bytes(b'{"description": "A horse."}')
+    os.utime(file, ns=(1, 1))
+    assert library.load("ada").text.endswith("A horse.")
+    other = folder / "other.json"
+    other.write_bytes(b'{"description": "A mouse."}')
+    os.utime(other, ns=(1, 1))
+    other.replace(file)
+    assert library.load("ada").text.endswith("A mouse.")
+    (folder / "ada.png").write_bytes(png())
+    assert library.load("ada").picture == png()
+    picture = png(chunk(b"IDAT", b""))
+    (folder / "ada.png").write_bytes(picture)
+    assert library.load("ada").picture == picture
+    (folder / "ada.md").write_bytes(b"You are Ada.")
+    assert library.load("ada").text == "You are Ada."
+    (folder / "ada.md").unlink()
+    (folder / "ada.png").unlink()
+    assert library.load("ada").text.endswith("A mouse.")
+    assert library.load("ada").picture == b""
+
+
+def test_a_link_that_turns_outward_is_refused(folder: Path, library: PersonaLibrary) -> None:
+    """What was read once is not believed for ever."""
+    (folder / "inner.md").write_text("You are Ada.")
+    (folder / "ada.md").symlink_to(folder / "inner.md")
+    assert library.load("ada").text == "You are Ada."
+    (folder / "ada.md").unlink()
+    (folder / "ada.md").symlink_to(folder.parent / "secret.md")
+    assert "leads out of its folder" in complaint(library, "ada")
+
+
+def test_many_personas_are_not_all_remembered(folder: Path, library: PersonaLibrary) -> None:
+    """Those that were read first are read again; all stay right."""
+    slugs = [f"p{number}" for number in range(MAX_REMEMBERED + 1)]
+    for slug in slugs:
+        (folder / f"{slug}.md").write_text(f"You are {slug}.")
+    first = library.load(slugs[0])
+    assert [library.load(slug).text for slug in slugs] == [f"You are {slug}." for slug in slugs]
+    assert library.load(slugs[0]) is not first
+    assert library.load(slugs[0]) == first

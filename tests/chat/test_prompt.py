@@ -11,6 +11,7 @@ from msgspec import structs
 from tests.fakes.talk import ADA, BEN, CLEO, answered, asked, heard, line
 
 from acore_bot.chat.prompt import (
+    FRESH_TEMPERATURE,
     LABELS_EXPLAINED,
     Labels,
     Prompt,
@@ -27,6 +28,7 @@ from acore_bot.messages import (
     IncomingMessage,
     Message,
     ModelInfo,
+    Place,
     Usage,
 )
 
@@ -54,6 +56,7 @@ def make_builder(
     history_messages: int = 200,
     temperature: float | None = None,
     labels: Labels = "auto",
+    shares_across_guilds: bool = False,
 ) -> PromptBuilder:
     """Make a builder that has not learned anything."""
     options = PromptOptions(
@@ -62,6 +65,7 @@ def make_builder(
         history_messages=history_messages,
         temperature=temperature,
         labels=labels,
+        shares_across_guilds=shares_across_guilds,
     )
     return PromptBuilder(options, TokenEstimator())
 
@@ -460,15 +464,52 @@ def test_no_line_of_a_text_passes_for_a_label() -> None:
 
 
 @pytest.mark.parametrize(
-    ("is_private", "is_stateless", "scope"),
-    [(True, False, "private:tea"), (False, False, "guild:tea"), (True, True, "public")],
+    ("guild", "is_stateless", "across", "scope"),
+    [
+        ("", False, False, "private:tea"),
+        ("", True, True, "private:tea"),
+        ("9", False, True, "guild:tea"),
+        ("9", True, False, "guild:9"),
+        ("9", True, True, "public"),
+    ],
 )
-def test_who_may_share_the_answer(is_private: bool, is_stateless: bool, scope: str) -> None:
-    """A turn's request stays within its conversation; only stateless questions are everyone's."""
-    message = heard(9, is_private=is_private)
+def test_who_may_share_the_answer(guild: str, is_stateless: bool, across: bool, scope: str) -> None:
+    """A turn's request stays within its conversation, a stateless question within its guild unless
+    the owner wants it otherwise, and what is private with whom it is private, always."""
+    message = heard(9, is_private=not guild, place=Place(guild, "91"))
     question = Question(message=message, model=MODEL, system=SYSTEM, is_stateless=is_stateless)
-    request = make_builder().build(question, WIDE).request
+    request = make_builder(shares_across_guilds=across).build(question, WIDE).request
     assert (request.scope, request.has_history, request.asker) == (scope, not is_stateless, ADA.id)
+
+
+def test_whoever_asks_the_same_sends_the_same() -> None:
+    """A stateless question carries neither who asks it nor when, also where people are labelled."""
+    place = Place("9", "91")
+    texts = {
+        make_builder()
+        .build(
+            Question(
+                message=heard(id_, "Why?", author=author, is_private=False, place=place),
+                model=MODEL,
+                system=SYSTEM,
+                is_stateless=True,
+            ),
+            WIDE,
+        )
+        .request.messages
+        for id_, author in ((9, ADA), (900, BEN))
+    }
+    assert len(texts) == 1
+
+
+def test_an_answer_that_nobody_had_is_asked_for() -> None:
+    """Whoever wants another answer shares none, and a model that always says the same is warmed."""
+    question = Question(
+        message=heard(9), model=MODEL, system=SYSTEM, temperature=0.0, is_fresh=True
+    )
+    request = make_builder().build(question, WIDE).request
+    assert request.is_personal
+    assert request.temperature == FRESH_TEMPERATURE
 
 
 @settings(max_examples=50, deadline=None)

@@ -3,25 +3,23 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 
 import pytest
 from msgspec import structs
-from tests.fakes.clock import SettableClock
+from tests.fakes.core import MODEL, SHIPPED, open_core
+from tests.fakes.core import CoreAtHand as Core
 from tests.fakes.recording_target import Edited, Posted, RecordingTarget, Typing
 from tests.fakes.talk import ADA, BEN, NOON, answered, asked, heard, line
 
-import acore_bot
 from acore_bot.chat.answer import STOPPED_EARLY
-from acore_bot.chat.commands import Commands
-from acore_bot.chat.conversation import Choice, Choices, Conversations
+from acore_bot.chat.conversation import Conversations
 from acore_bot.chat.gathering import Patience
+from acore_bot.chat.keeping import NOT_REMEMBERED
 from acore_bot.chat.persona import PersonaLibrary
-from acore_bot.chat.prompt import PromptBuilder, PromptOptions
-from acore_bot.chat.tokens import TokenEstimator
-from acore_bot.chat.turn import NOT_REMEMBERED, TurnTaker
+from acore_bot.chat.policy import Policy
 from acore_bot.errors import (
     ConfigurationError,
     HistoryError,
@@ -36,95 +34,26 @@ from acore_bot.messages import (
     Delta,
     End,
     IncomingCommand,
-    IncomingMessage,
     Message,
     ModelInfo,
+    Place,
     Usage,
     Waiting,
 )
-from acore_bot.providers.scripted import CUT, Answer, Scripted
-from acore_bot.telemetry.events import Event, PromptTrimmed, TurnFailed, TurnFinished
+from acore_bot.providers.scripted import CUT, Scripted
+from acore_bot.telemetry.events import PromptTrimmed, TurnFailed, TurnFinished
 
-SHIPPED = Path(acore_bot.__file__).parent / "personas"
-MODEL = "scripted/script"
+HERE = Place(channel="tea")
 BROKEN = TimedOut(provider="scripted", model="script", detail="secret words", remedy="Ask anew.")
+RESET = IncomingCommand(conversation="tea", author=ADA, name="reset", place=HERE, may_manage=True)
 TOLD = "scripted/script took too long. Ask anew."
-
-
-@dataclass
-class Core:
-    """The core over a real history and a scripted model, and all that can be seen of it."""
-
-    history: SQLiteHistory
-    model: Scripted = field(default_factory=Scripted)
-    target: RecordingTarget = field(default_factory=RecordingTarget)
-    events: list[Event] = field(default_factory=list)
-    clock: SettableClock = field(default_factory=SettableClock)
-    choices: Choices = field(default_factory=lambda: Choices(Choice("acore", MODEL)))
-
-    def __post_init__(self) -> None:
-        """Put the core together as the application does."""
-        personas = PersonaLibrary([SHIPPED])
-        self.conversations = Conversations(self.history, history_messages=200)
-        self.taker = TurnTaker(
-            model=self.model,
-            conversations=self.conversations,
-            personas=personas,
-            prompts=PromptBuilder(PromptOptions(), TokenEstimator()),
-            commands=Commands(
-                history=self.history,
-                conversations=self.conversations,
-                personas=personas,
-                choices=self.choices,
-                model=self.model,
-                list_models=self.list_models,
-            ),
-            choices=self.choices,
-            emit=self.events.append,
-            clock=self.clock,
-            now=lambda: NOON,
-        )
-
-    async def asked(self) -> None:
-        """Wait until the model is asked something."""
-        async with asyncio.timeout(10):
-            while not self.model.requests:  # noqa: ASYNC110 - nothing tells of it
-                await asyncio.sleep(0)
-
-    async def list_models(self) -> dict[str, tuple[str, ...]]:
-        """Name what the one provider has."""
-        return {"scripted": await self.model.list_models()}
-
-    def will_say(self, *answers: Answer) -> None:
-        """Give the model a new script, and keep what it was asked before."""
-        self.model._answers.clear()
-        self.model._answers.extend(answers)
-
-    async def hear(self, incoming: IncomingMessage | IncomingCommand) -> None:
-        """Let the core do all that one message calls for."""
-        await self.taker(incoming, self.target)
-
-    async def stored(self, conversation: str = "tea") -> list[tuple[str, str, str | None]]:
-        """Role, text and finish reason of what is stored."""
-        said = await self.history.recent(conversation, 100)
-        return [(message.role, message.text, message.finish_reason) for message in said]
-
-    @property
-    def prompts(self) -> list[list[str]]:
-        """The texts of each prompt, without the persona."""
-        return [[said.text for said in request.messages[1:]] for request in self.model.requests]
 
 
 @pytest.fixture
 async def core(tmp_path: Path) -> AsyncIterator[Core]:
     """A core in which nothing was said yet; after each test, nothing goes on."""
-    async with SQLiteHistory.open(tmp_path / "history.db") as history:
-        core = Core(history)
+    async with open_core(tmp_path) as core:
         yield core
-        assert core.model.open_streams == 0
-        assert core.conversations._people._locks == {}
-        assert core.conversations._open_answers._finished == {}
-        assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_a_message_is_answered_and_both_are_stored(core: Core) -> None:
@@ -162,7 +91,7 @@ async def test_the_steps_of_a_turn(core: Core) -> None:
         Typing(is_on=False),
         Posted(1_000, "One", False),
     ]
-    assert core.target.steps[-1] == Edited(1_000, "One two", True)
+    assert core.target.steps[-1] == Edited(1_000, "One two", True, ("regenerate", "details"))
 
 
 async def test_what_is_not_said_to_the_bot_is_left_alone(core: Core) -> None:
@@ -225,7 +154,8 @@ async def test_private_words_stay_private(core: Core) -> None:
 
 async def test_persona_and_model_are_the_conversations_choice(core: Core) -> None:
     """The chosen persona speaks, at its temperature, and the chosen model is asked."""
-    core.choices.choose("tea", persona="tutor", model="scripted/other")
+    await core.policies.choose(HERE, "persona", "tutor")
+    await core.policies.choose(HERE, "model", "scripted/other")
     await core.hear(heard(1, "Why?"))
     (request,) = core.model.requests
     tutor = PersonaLibrary([SHIPPED]).load("tutor")
@@ -236,10 +166,10 @@ async def test_persona_and_model_are_the_conversations_choice(core: Core) -> Non
     assert (answer.author.name, answer.model) == ("Tutor", "scripted/other")
 
 
-async def test_a_missing_persona_is_told(core: Core) -> None:
+async def test_a_missing_persona_is_told(tmp_path: Path) -> None:
     """If the persona is gone, the person learns so; nothing is asked and nothing stored."""
-    core.choices.choose("tea", persona="aunt")
-    await core.hear(heard(1))
+    async with open_core(tmp_path, policy=Policy(persona="aunt", model=MODEL)) as core:
+        await core.hear(heard(1))
     assert core.target.texts == [
         "There is no persona named 'aunt'. Known personas: acore, storyteller, tutor."
     ]
@@ -249,7 +179,7 @@ async def test_a_missing_persona_is_told(core: Core) -> None:
 async def test_a_command_is_run(core: Core) -> None:
     """What a command returns is posted as it is, once."""
     await core.hear(IncomingCommand(conversation="tea", author=ADA, name="history"))
-    assert core.target.steps == [Posted(1_000, "Nothing was said yet.", True)]
+    assert core.target.visible == {1_000: "Nothing was said yet."}
 
 
 async def test_a_wrong_command_is_told(core: Core) -> None:
@@ -270,7 +200,7 @@ async def test_a_fault_before_any_text_is_told(core: Core) -> None:
 async def test_a_fault_of_describing_is_told(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that cannot even be described fails like any other."""
 
-    async def fail(model: str) -> ModelInfo:
+    async def fail(model: str, *, local_only: bool = False) -> ModelInfo:
         raise BROKEN
 
     monkeypatch.setattr(core.model, "describe", fail)
@@ -444,7 +374,7 @@ async def test_a_reset_forgets_the_answer_under_way_too(core: Core) -> None:
     core.will_say(["One ", gate, "two."])
     hearing = asyncio.create_task(core.hear(heard(1)))
     await core.target.until_shown("One ")
-    await core.hear(IncomingCommand(conversation="tea", author=ADA, name="reset"))
+    await core.hear(RESET)
     gate.set()
     await hearing
     assert await core.stored() == []
@@ -459,8 +389,8 @@ async def test_wrong_settings_are_told(core: Core) -> None:
 
 async def test_a_history_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     """If the past cannot be loaded, the person learns why, and the model is not asked."""
-    async with SQLiteHistory.open(tmp_path / "history.db") as history:
-        core = Core(history)
+    async with open_core(tmp_path) as core:
+        pass
     await core.hear(heard(1))
     assert core.target.texts == [f"The history {tmp_path / 'history.db'} is closed."]
     assert core.model.requests == []
@@ -508,7 +438,8 @@ async def test_an_answer_that_cannot_be_stored_is_still_seen(core: Core) -> None
 
 
 async def test_a_place_that_is_gone_is_not_told(core: Core) -> None:
-    """If the place where answers appear is gone, its front end learns so."""
+    """If the place where answers appear is gone, its front end learns so; what people saw there was
+    said, and is kept."""
     go_on = asyncio.Event()
     core.will_say(["One", go_on])
     core.target.edit_failure = TargetGone("The channel was deleted.")
@@ -518,7 +449,7 @@ async def test_a_place_that_is_gone_is_not_told(core: Core) -> None:
     with pytest.raises(TargetGone):
         await turn
     assert core.target.texts == ["One"]
-    assert await core.stored() == []
+    assert await core.stored() == [("user", "Hello?", None), ("assistant", "One", "stop")]
 
 
 async def test_what_happened_is_told(core: Core) -> None:
@@ -550,9 +481,8 @@ async def test_what_happened_is_told(core: Core) -> None:
 
 async def test_a_trim_is_told(tmp_path: Path) -> None:
     """When the oldest messages leave the prompt, a record says how many left and stayed."""
-    async with SQLiteHistory.open(tmp_path / "history.db") as history:
-        core = Core(history, model=Scripted(context_tokens=2_000))
-        await history.append(line(20, "a word or two " * 10))
+    async with open_core(tmp_path, model=Scripted(context_tokens=2_000)) as core:
+        await core.history.append(line(20, "a word or two " * 10))
         await core.hear(heard(50))
         trimmed = core.events[0]
         assert isinstance(trimmed, PromptTrimmed)
@@ -562,9 +492,8 @@ async def test_a_trim_is_told(tmp_path: Path) -> None:
 
 async def test_a_branch_sees_what_the_line_has_dropped(tmp_path: Path) -> None:
     """A reply to a message from before the last trim still comes with what led to it."""
-    async with SQLiteHistory.open(tmp_path / "history.db") as history:
-        core = Core(history, model=Scripted(context_tokens=2_000))
-        await history.append(line(20, "a word or two " * 10))
+    async with open_core(tmp_path, model=Scripted(context_tokens=2_000)) as core:
+        await core.history.append(line(20, "a word or two " * 10))
         await core.hear(heard(50))
         await core.hear(heard(51, "And then?", reply_to=4))
         assert len(core.prompts[1]) == 4 + 1
@@ -607,7 +536,7 @@ async def test_who_really_answered_is_stored(core: Core) -> None:
     core.will_say(["Hello.", end])
     await core.hear(heard(1))
     assert (await core.history.recent("tea", 9))[-1].model == "b/m"
-    assert core.taker.prompts._estimator.rate(MODEL) == 1.0
+    assert core.turns.asker.prompts._estimator.rate(MODEL) == 1.0
 
 
 async def test_text_that_utf_8_cannot_hold_is_mended_at_the_door(core: Core) -> None:
@@ -632,7 +561,7 @@ async def test_a_reset_while_the_past_is_loaded_is_not_undone(core: Core) -> Non
     core.history.recent = slow  # type: ignore[method-assign]
     hearing = asyncio.create_task(core.hear(heard(50)))
     await loading.wait()
-    reset = IncomingCommand(conversation="tea", author=ADA, name="reset")
+    reset = RESET
     resetting = asyncio.create_task(core.hear(reset))
     go_on.set()
     await asyncio.gather(hearing, resetting)
@@ -700,7 +629,7 @@ async def test_people_elsewhere_hear_other_words_than_the_owner(
         raise HistoryError("The file /home/ada/history is locked.")
 
     monkeypatch.setattr(core.history, "recent", fail)
-    taker = replace(core.taker, tell=attrgetter("public"))
+    taker = replace(core.turns, tell=attrgetter("public"))
     await taker(heard(1), core.target)
     (told,) = core.target.texts
     assert "/home" not in told
@@ -726,7 +655,7 @@ async def test_a_gathered_turn_is_stored_message_by_message(core: Core) -> None:
         patience=Patience(pause_seconds=0.01, longest_seconds=1.0),
     )
     core.will_say("Both.")
-    taker = replace(core.taker, conversations=conversations)
+    taker = replace(core.turns, conversations=conversations)
     await asyncio.gather(
         taker(heard(1, "One."), RecordingTarget()), taker(heard(2, "Two."), core.target)
     )

@@ -1,7 +1,9 @@
 """`acore doctor`: everything that was looked at, and the remedy for each fault."""
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,32 @@ def test_a_damaged_history_is_a_fault(invoke: Invoke, scripted: None, home: Path
     assert str(file) in sentence
     assert remedy
     assert file.read_text() == "My diary. " * 500
+
+
+def test_damaged_records_are_a_fault(invoke: Invoke, scripted: None, home: Path) -> None:
+    """The store of what people decided is read as the history is: whole, it is named; damage that
+    nothing else meets is found, and what is no such file is named and left as it is."""
+    well = findings(invoke("doctor", "--json").stdout, "ok")
+    file = home / "data" / "records.sqlite3"
+    assert well["records"] == (f"{file}: intact", "")
+    for damage in (_spoil_an_index, lambda file: file.write_text("My diary. " * 500)):
+        damage(file)
+        result = invoke("doctor", "--json")
+        assert result.exit_code == 1
+        sentence, remedy = findings(result.stdout, "fault")["records"]
+        assert str(file) in sentence
+        assert remedy
+    assert file.read_text() == "My diary. " * 500
+
+
+def _spoil_an_index(file: Path) -> None:
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO reservations (day, tokens, dollars) VALUES (1, 2, '3')")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = 'CREATE INDEX reservations_by_day"
+            " ON reservations (tokens)' WHERE name = 'reservations_by_day'"
+        )
 
 
 def test_a_key_that_others_may_read_is_a_note(

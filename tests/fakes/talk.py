@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from acore_bot.messages import Attachment, Author, IncomingMessage, Message, Quote
+from acore_bot.messages import Attachment, Author, IncomingMessage, Message, Place, Quote
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ADA = Author("17", "Ada")
@@ -27,6 +27,9 @@ def heard(
     author_is_bot: bool = False,
     quotes: tuple[Quote, ...] = (),
     attachments: tuple[Attachment, ...] = (),
+    place: Place | None = None,
+    roles: tuple[str, ...] = (),
+    is_stateless: bool = False,
 ) -> IncomingMessage:
     """Make a message as a front end hears it."""
     return IncomingMessage(
@@ -35,6 +38,10 @@ def heard(
         author=author,
         text=text,
         created_at=NOON + timedelta(seconds=id_),
+        place=place or Place(channel=conversation),
+        roles=roles,
+        is_asked=is_stateless,
+        is_stateless=is_stateless,
         reply_to=reply_to,
         is_private=is_private,
         is_thread=is_thread,

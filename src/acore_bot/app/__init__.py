@@ -1,14 +1,16 @@
 """The only room that knows all: builds the towers, opens everything and closes it again.
 
-`towers` is the one to read; `opening` makes providers of their settings, `sessions` is what a
-person does with an open bot, `serving` opens the front ends that serve many, and `checks` is what
+`towers` is the one to read; `assembly` puts the core together over them, of the `options` that the
+settings say; `opening` makes providers of their settings, `sessions` is what a person does with an
+open bot, `serving` opens the front ends that serve many, and `checks` and `findings` are what
 `acore doctor` looks at.
 """
 
+from acore_bot.app.assembly import Manners
 from acore_bot.app.checks import examine
 from acore_bot.app.serving import serve_discord
 from acore_bot.app.sessions import chat_in_terminal, forget_typed_lines, stateless_request
-from acore_bot.app.towers import App, Manners, open_app, open_history, open_model
+from acore_bot.app.towers import App, open_app, open_history, open_model, open_records
 
 __all__ = [
     "App",
@@ -19,6 +21,7 @@ __all__ = [
     "open_app",
     "open_history",
     "open_model",
+    "open_records",
     "serve_discord",
     "stateless_request",
 ]

@@ -1,28 +1,26 @@
 """Everything that the main job needs, looked at one by one."""
 
+from acore_bot.app.findings import examine_persona, examine_providers
 from acore_bot.app.serving import WHERE_TOKENS_ARE_MADE, open_discord
-from acore_bot.app.towers import open_history, open_model, open_personas
-from acore_bot.config import Settings, lacks_key
+from acore_bot.app.towers import open_history, open_model, open_personas, open_records
+from acore_bot.config import Settings
 from acore_bot.errors import AcoreError
-from acore_bot.llm.route import RoutedModel
 from acore_bot.messages import Finding
 from acore_bot.ops import health
 from acore_bot.telemetry.events import Emit, ignore
-
-KEYS_OF_CLOUDS = {"openrouter": "OPENROUTER_API_KEY", "openai": "OPENAI_API_KEY"}
 
 
 async def examine(settings: Settings, emit: Emit = ignore) -> health.Report:
     """Look at everything that the main job needs, and say what is wrong with it."""
     findings = [_examine_settings(settings), *_warnings(settings)]
-    models: list[health.ModelFinding] = []
-    findings += [await _examine_data(settings), _examine_persona(settings)]
+    findings += [
+        await _examine_data(settings),
+        await _examine_records(settings),
+        examine_persona(settings, open_personas(settings)),
+    ]
     async with open_model(settings, emit) as model:
-        findings.append(await health.probe(model, settings.chat.model))
-        for name in model.names:
-            finding, described = await _examine_provider(settings, model, name)
-            findings.append(finding)
-            models += described
+        of_providers, models = await examine_providers(settings, model)
+    findings += of_providers
     findings += await _examine_discord(settings)
     return health.report(findings, models)
 
@@ -62,28 +60,10 @@ async def _examine_data(settings: Settings) -> Finding:
     return Finding("data", "ok", f"{settings.data.directory}: {count} {noun}, intact")
 
 
-def _examine_persona(settings: Settings) -> Finding:
+async def _examine_records(settings: Settings) -> Finding:
     try:
-        persona = open_personas(settings).load(settings.chat.persona)
+        async with open_records(settings) as records:
+            await records.check()
     except AcoreError as error:
-        return Finding("persona", "fault", error.sentence, error.remedy)
-    return Finding("persona", "ok", f"{persona.slug}: {persona.description}")
-
-
-async def _examine_provider(
-    settings: Settings, model: RoutedModel, name: str
-) -> tuple[Finding, tuple[health.ModelFinding, ...]]:
-    needed_provider, _, needed_model = settings.chat.model.partition("/")
-    is_needed = name == needed_provider
-    if lacks_key(settings.providers[name]) and not is_needed:
-        variable = KEYS_OF_CLOUDS.get(name)
-        remedy = f"Set {variable + ' or ' if variable else ''}providers.{name}.api_key to use it."
-        return Finding(name, "note", "no key, so not asked", remedy), ()
-    try:
-        provider = model.provider(name)
-    except AcoreError as error:
-        state: health.State = "fault" if is_needed else "note"
-        return Finding(name, state, error.sentence, error.remedy), ()
-    return await health.examine_provider(
-        name, provider, needed_model=needed_model if is_needed else None
-    )
+        return Finding("records", "fault", error.sentence, error.remedy)
+    return Finding("records", "ok", f"{records.path}: intact")

@@ -1,13 +1,18 @@
 """The bot where people are: front ends that serve until they are told to stop."""
 
+import asyncio
 import fcntl
 import gc
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from operator import attrgetter
+from pathlib import Path
+
+import msgspec
 
 from acore_bot import plugins
-from acore_bot.app.towers import App, Manners, open_app
+from acore_bot.app.assembly import OTHER_COMMANDS, Manners
+from acore_bot.app.towers import App, open_app
 from acore_bot.chat.attention import Rules
 from acore_bot.chat.gathering import Patience
 from acore_bot.chat.reply import CURSOR
@@ -17,7 +22,17 @@ from acore_bot.errors import ConfigurationError
 from acore_bot.files import Reader, ReadLimits
 from acore_bot.telemetry.events import Emit, ignore
 
+DIGEST_FILE = "discord_commands.digest"
+GUILDS_FILE = "discord_guilds.json"
+LOCK_FILE = "discord.lock"
+SHARD_LOCK_FILE = "discord-{}.lock"
 MISSING = "There is no Discord token."
+DISCORD_COMMANDS = (
+    ("ask", "ask something outside of any conversation"),
+    ("chat", "say something to me without a mention"),
+    *OTHER_COMMANDS,
+    ("settings", "how I behave in this server, for those who manage it"),
+)
 WHERE_TOKENS_ARE_MADE = (
     "Set DISCORD_TOKEN, or discord.token in the settings file. The token is made in the developer "
     "portal, https://discord.com/developers/applications, under Bot."
@@ -36,7 +51,7 @@ async def _serve_discord(settings: Settings, emit: Emit) -> None:
         # What start-up made stays, so no sweep for garbage need stop the loop to look at it again.
         gc.collect()
         gc.freeze()
-        await discord.run(bot.handler)
+        await discord.run(bot.core)
 
 
 def discord_manners(settings: Settings) -> Manners:
@@ -54,6 +69,7 @@ def discord_manners(settings: Settings) -> Manners:
         ),
         tell=attrgetter("public"),
         files=Reader(ReadLimits(max_characters=settings.files.max_characters)),
+        commands=DISCORD_COMMANDS,
     )
 
 
@@ -66,30 +82,95 @@ def open_discord(settings: Settings, bot: App | None = None) -> Frontend:
         msg = "discord.shard_ids is set, but discord.shard_count is not."
         raise ConfigurationError(msg, remedy="Say how many shards there are in all.")
 
-    async def recent_channels() -> Iterable[str]:
-        return [known.conversation for known in await bot.history.conversations()] if bot else []
+    token = knobs.token.get_secret_value()
+    served = _served(settings, bot) if bot else {}
+    return plugins.load_frontend("discord")(token=token, **served, **_plain(knobs))
 
-    return plugins.load_frontend("discord")(
-        token=knobs.token.get_secret_value(),
-        recent_channels=recent_channels,
-        cursor=CURSOR,
-        **_plain(knobs),
-    )
+
+def _served(settings: Settings, bot: App) -> dict[str, object]:
+    """Say what the front end asks of a bot that is open."""
+    digest = settings.data.directory / DIGEST_FILE
+    guilds = settings.data.directory / GUILDS_FILE
+
+    async def recent_channels() -> Iterable[str]:
+        places = await bot.records.answers.places()
+        told = [known.conversation for known in await bot.history.conversations()]
+        # Who only uses /ask is known by the answers alone, which also tell what is not private.
+        return [name for name in (*told, *places) if name not in places or not places[name].guild]
+
+    async def load_digest() -> str:
+        return await asyncio.to_thread(_read, digest)
+
+    async def save_digest(text: str) -> None:
+        await asyncio.to_thread(digest.write_text, text)
+
+    async def load_guilds(application_id: int) -> Collection[int]:
+        return (await asyncio.to_thread(_read_guilds, guilds)).get(str(application_id), ())
+
+    async def note_guilds(
+        application_id: int, joined: Collection[int], left: Collection[int]
+    ) -> None:
+        await asyncio.to_thread(_note_guilds, guilds, str(application_id), joined, left)
+
+    return {
+        "core": bot.core,
+        "recent_channels": recent_channels,
+        "cursor": CURSOR,
+        "load_digest": load_digest,
+        "save_digest": save_digest,
+        "load_guilds": load_guilds,
+        "note_guilds": note_guilds,
+    }
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
+
+
+def _read_guilds(file: Path) -> dict[str, list[int]]:
+    """Return where each application was seen: nowhere, if nobody can read it, so that nothing is
+    taken for left."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, list[int]])
+    except (OSError, msgspec.DecodeError):
+        return {}
+
+
+def _note_guilds(
+    file: Path, application: str, joined: Collection[int], left: Collection[int]
+) -> None:
+    with file.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # processes with other shards write the same file
+        known = _read_guilds(file)
+        known[application] = sorted({*known.get(application, ()), *joined}.difference(left))
+        new = file.with_suffix(".new")
+        new.write_bytes(msgspec.json.encode(known))
+        new.replace(file)
 
 
 @contextmanager
 def _sole_server(settings: Settings) -> Iterator[None]:
     """Make sure that nobody else answers the same messages. Raises `ConfigurationError`."""
-    # Several processes may share the data if each has shards of its own.
-    shards = "-".join(map(str, settings.discord.shard_ids)) or "all"
-    file = settings.data.directory / f"discord-{shards}.lock"
+    folder, shards = settings.data.directory, sorted(set(settings.discord.shard_ids))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        # Several processes may share the data if each has shards of its own.
+        _lock(stack, folder / LOCK_FILE, fcntl.LOCK_SH if shards else fcntl.LOCK_EX)
+        for shard in shards:
+            _lock(stack, folder / SHARD_LOCK_FILE.format(shard), fcntl.LOCK_EX)
+        yield
+
+
+def _lock(stack: ExitStack, file: Path, kind: int) -> None:
+    """Hold a lock until the end, of which the kernel lets go however the process ends."""
+    lock = stack.enter_context(file.open("a"))
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with file.open("a") as lock:  # the kernel lets go of it however the process ends
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        msg = f"Another `acore run` serves with the data in {settings.data.directory} already."
+        msg = f"Another `acore run` serves with the data in {file.parent} already."
         raise ConfigurationError(msg, remedy="Stop it first, or choose another folder.") from None
 
 
@@ -99,6 +180,7 @@ def _plain(knobs: DiscordSettings) -> dict[str, object]:
         "api_url": knobs.api_url,
         "gateway_url": knobs.gateway_url,
         "message_content": knobs.message_content,
+        "degrades": knobs.allow_degraded,
         "catch_up_seconds": knobs.catch_up_seconds,
         "shard_ids": knobs.shard_ids or None,
         "shard_count": knobs.shard_count,

@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from acore_bot import plugins
-from acore_bot.app.towers import App, open_app, open_personas, open_prompts
+from acore_bot.app.options import make_prompts
+from acore_bot.app.towers import App, open_app, open_personas
 from acore_bot.chat.prompt import Question
+from acore_bot.chat.tokens import TokenEstimator
 from acore_bot.config import Settings
 from acore_bot.contracts import ChatModel
-from acore_bot.messages import Author, ChatRequest, IncomingMessage, SnowflakeSequence
+from acore_bot.messages import Author, ChatRequest, IncomingMessage, Place, SnowflakeSequence
 from acore_bot.telemetry.events import Event
 
 TYPED_LINES_FOLDER = "typed_lines"
@@ -28,19 +30,20 @@ async def chat_in_terminal(settings: Settings, conversation: str) -> None:
     async with open_app(settings, emit) as bot:
 
         def persona_name() -> str:
-            return bot.personas.load(bot.choices.of(conversation).persona).name
+            policy = bot.core.policies.of(Place(channel=conversation))
+            return bot.personas.load(policy.persona).name
 
         terminal = plugins.load_frontend("terminal")(
             conversation=conversation,
             author=person_at_terminal(),
             snowflakes=SnowflakeSequence(time.time),
             persona_name=persona_name,
-            commands=bot.commands.described(),
-            greeting=await _greeting(settings, bot, conversation),
+            commands=bot.core.commands.described(),
+            greeting=await _greeting(bot, conversation),
             history_file=_typed_lines_file(settings, conversation),
         )
         listeners.append(terminal.on_event)
-        await terminal.run(bot.handler)
+        await terminal.run(bot.core)
 
 
 def forget_typed_lines(settings: Settings, conversation: str) -> None:
@@ -53,10 +56,11 @@ def _typed_lines_file(settings: Settings, conversation: str) -> Path:
     return settings.data.directory / TYPED_LINES_FOLDER / conversation
 
 
-async def _greeting(settings: Settings, bot: App, conversation: str) -> str:
+async def _greeting(bot: App, conversation: str) -> str:
     goes_on = await bot.history.recent(conversation, 1)
     begins = f"The conversation {conversation!r} goes on" if goes_on else "A new conversation"
-    return f"{begins} with {settings.chat.model}. /help shows what there is."
+    model = bot.core.policies.of(Place(channel=conversation)).model
+    return f"{begins} with {model}. /help shows what there is."
 
 
 def person_at_terminal() -> Author:
@@ -86,4 +90,4 @@ async def stateless_request(settings: Settings, model: ChatModel, text: str) -> 
         temperature=persona.temperature,
     )
     info = await model.describe(question.model)
-    return open_prompts(settings).build(question, info).request
+    return make_prompts(settings, TokenEstimator()).build(question, info).request

@@ -14,25 +14,36 @@ NOTES: dict[FinishReason, str] = {
     "filtered": "cut off by the provider's content filter",
     "truncated": "the answer broke off before its end",
 }
+UNFINISHED = frozenset[FinishReason]({"cancelled", "length", "truncated"})
 ONLY_THOUGHT = "The model used up its token limit by thinking. Raise chat.max_tokens."
 STOPPED_EARLY = "*[stopped before it began; your message is not kept]*"
+NOT_WHOLE = "no whole answer came from this one"
 NOTHING_SAID = "The model had nothing to say. Try to ask in other words."
 
 
 @dataclass(kw_only=True)
 class Answer:
-    """An answer while it streams. `model` is who was asked; times are monotonic seconds; `remarks`
-    are what the person should know of files that could not be read; `tell` words an error for
-    whoever reads along."""
+    """An answer while it streams.
+
+    `model` is who was asked; times are monotonic seconds. A `title` stands above it, a `footnote`
+    below it in small print. `files` were used for it; `remarks` are what the person should know of
+    what was not; `changes` say who answers in another's place, and why. `is_blind` keeps who
+    answered to itself. `tell` words an error for whoever reads along.
+    """
 
     model: str
     asked_at: float
+    title: str = ""
+    footnote: str = ""
+    is_blind: bool = False
+    files: tuple[str, ...] = ()
     has_reasoning: bool = False
     first_delta_at: float | None = None
     end: End | None = None
     fault: AcoreError | None = None
     is_stopped: bool = False
     remarks: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     tell: Callable[[AcoreError], str] = str
     _parts: list[str] = field(default_factory=list, init=False)
 
@@ -63,24 +74,41 @@ class Answer:
         return self.end.finish_reason if self.end and not self.fault else "truncated"
 
     @property
+    def can_go_on(self) -> bool:
+        """Whether the model was kept from saying all that it wanted."""
+        return bool(self.text.strip()) and self.finish_reason in UNFINISHED
+
+    @property
+    def shown_text(self) -> str:
+        """What the person sees while it grows."""
+        return f"{self.title}\n{self.text}" if self.title else self.text
+
+    @property
     def final_text(self) -> str:
         """What the person sees in the end: the text, and a note if it is not whole."""
         text = self.text.strip()
         if not text:
-            return "\n\n".join((self._excuse(), *(f"*[{it}]*" for it in self.remarks)))
-        note = self._note()
-        return f"{text}{_fence_to_close(text)}\n\n*[{note}]*" if note else text
+            excuse = (self._excuse(), *(f"*[{it}]*" for it in (*self.remarks, *self.changes)))
+            return "\n\n".join((self.title, *excuse) if self.title else excuse)
+        notes = [f"*[{note}]*" if (note := self._note()) else "", self.footnote]
+        below = "\n".join(filter(None, notes))
+        whole = f"{self.title}\n{text}" if self.title else text
+        return f"{whole}{_fence_to_close(text)}\n\n{below}" if below else whole
 
     def _note(self) -> str:
+        if self.is_blind:
+            return "" if self.finish_reason == "stop" else NOT_WHOLE
         if self.fault:
-            return " ".join((self.tell(self.fault), *self.remarks))
-        notes = [NOTES.get(self.finish_reason), *self.remarks]
+            return " ".join((self.tell(self.fault), *self.remarks, *self.changes))
+        notes = [NOTES.get(self.finish_reason), *self.remarks, *self.changes]
         if self.answered_by != self.model:
             notes.append(f"answered by {self.answered_by}, because {self.model} could not")
         # Some are sentences, others are not.
         return "; ".join(note.removesuffix(".") for note in notes if note)
 
     def _excuse(self) -> str:
+        if self.is_blind and not self.is_stopped:
+            return NOT_WHOLE
         if self.fault and not self.is_stopped:
             return self.tell(self.fault)
         if self.finish_reason == "length" and self.has_reasoning:

@@ -14,9 +14,13 @@ IGNORE = "#ignore"
 
 class Rules(Struct, frozen=True, kw_only=True):
     """What the owner lets the bot answer besides private messages and mentions: replies to it,
-    messages in threads to which it belongs, messages that call it by one of its `names`, and bots.
+    messages in threads to which it belongs, messages that call it by one of its `names`, and bots;
+    with `everything`, all that is not said to somebody else. Where it may not speak (`nothing`), it
+    answers nobody.
     """
 
+    nothing: bool = False
+    everything: bool = False
     replies: bool = True
     threads: bool = True
     names: tuple[str, ...] = ()
@@ -65,6 +69,8 @@ def may_belong(message: IncomingMessage, rules: Rules = DEFAULT_RULES) -> bool:
 
 
 def _why_never(message: IncomingMessage, rules: Rules) -> str:
+    if rules.nothing:
+        return "the bot may not speak here"
     if message.author_is_bot and not rules.bots:
         return "said by a bot"
     text = message.text
@@ -77,12 +83,16 @@ def _why_never(message: IncomingMessage, rules: Rules) -> str:
 
 
 def _why_addressed(message: IncomingMessage) -> str:
+    if message.is_asked:
+        return "asked by a command"
     if message.is_private:
         return "said in a private conversation"
     return "the bot was mentioned" if message.mentions_bot else ""
 
 
 def _why_meant(message: IncomingMessage, rules: Rules, *, has_spoken_here: bool) -> str:
+    if rules.everything:
+        return "everything is answered here"
     if message.replies_to_bot and rules.replies:
         return "a reply to the bot"
     if message.is_thread and rules.threads and has_spoken_here:

@@ -4,21 +4,25 @@ Turns in one conversation may run side by side, but a person has one at a time, 
 messages are answered together. What was said is a tree that is mostly a line: a plain message
 continues from the newest messages, in order; a reply to an older message continues from that
 message, along its parents. A reply to an answer that is still being written waits for it.
+
+What is being dealt with can be withdrawn, a person's all at once or a single message: its task is
+cancelled, and nothing of its turn is stored.
 """
 
 import asyncio
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 from msgspec import Struct, structs
 
-from acore_bot.chat.gathering import NO_PATIENCE, Gatherings, Patience
-from acore_bot.contracts import History
-from acore_bot.messages import IncomingMessage, Message
-
-MAX_CHOICES = 10_000
+from acore_bot.chat.gathering import NO_PATIENCE, Gathering, Gatherings, Patience
+from acore_bot.chat.material import quote_mark, with_new_words, without_quotes
+from acore_bot.contracts import Answers, History
+from acore_bot.messages import AnswerRecord, IncomingMessage, Message
 
 
 class Context(Struct, frozen=True):
@@ -28,9 +32,13 @@ class Context(Struct, frozen=True):
     is_branch: bool = False
 
 
+Load: TypeAlias = Callable[[], Awaitable[tuple[tuple[IncomingMessage, ...], Context]]]
+"""Reads what a turn is about, and what it continues from, once it is its turn."""
+
+
 class Turn:
     """The turn of one message, or of several that are answered together: its context, and the way
-    to open and commit its answer."""
+    to open and commit its answer. `is_withdrawn` says that its question is gone."""
 
     def __init__(
         self,
@@ -44,7 +52,11 @@ class Turn:
         self._history = history
         self._open_answers = open_answers
         self._answer_ids: list[int] = []
+        self._rewordings: dict[int, str] = {}
+        self._unsaid: set[str] = set()
+        self.is_withdrawn = False
         self._is_forgotten = False
+        self._storing = asyncio.Lock()
 
     @property
     def conversation(self) -> str:
@@ -58,14 +70,57 @@ class Turn:
         self._answer_ids.append(answer_id)
 
     async def commit(self, messages: Sequence[Message]) -> None:
-        """Store what was said in this turn, all or nothing, unless its conversation was forgotten
+        """Store what was said in this turn, all or nothing, unless the turn was forgotten
         meanwhile. Raises `HistoryError`."""
-        if not self._is_forgotten:
-            await self._history.append(messages)
+        await self._store(lambda: self._history.append([*map(self._as_it_is_now, messages)]))
+
+    def _as_it_is_now(self, message: Message) -> Message:
+        text = message.text
+        if (words := self._rewordings.get(message.id)) is not None:
+            text = with_new_words(text, words)
+        for author_id in self._unsaid:
+            text = without_quotes(text, partial(_begins, quote_mark(author_id)))
+        return message if text == message.text else structs.replace(message, text=text)
+
+    def reword(self, message_id: int, words: str) -> None:
+        """Let other words be stored of a message, which was edited meanwhile."""
+        self._rewordings[message_id] = words
+
+    def unsay(self, author_id: str) -> None:
+        """Let nothing be stored that is quoted of a person."""
+        self._unsaid.add(author_id)
+
+    async def renew(self, answer: Message) -> None:
+        """Store an answer in the place of a former one, unless the turn was forgotten meanwhile.
+        Raises `HistoryError`."""
+        await self._store(lambda: self._history.replace(answer))
+
+    async def record(self, answers: Answers, record: AnswerRecord) -> None:
+        """Store what its answer was made of, unless the turn was forgotten meanwhile. Raises
+        `HistoryError`."""
+        await self._store(lambda: answers.put(record))
+
+    async def _store(self, write: Callable[[], Awaitable[object]]) -> None:
+        async with self._storing:
+            if not self._is_forgotten:
+                await write()
 
     def forget(self) -> None:
-        """Let nothing of this turn be stored."""
+        """Let nothing of this turn be stored from now on."""
         self._is_forgotten = True
+
+    def withdraw(self) -> None:
+        """Let nothing of this turn be stored, nor shown, for its question is gone."""
+        self._is_forgotten = self.is_withdrawn = True
+
+    async def stored(self) -> None:
+        """Wait for what is being stored just now."""
+        async with self._storing:
+            pass
+
+    def shows(self, answer_id: int) -> bool:
+        """Tell whether a message is its answer, or a part of it."""
+        return answer_id in self._answer_ids
 
     def close(self) -> None:
         """Let those who reply to the answer go on."""
@@ -73,22 +128,63 @@ class Turn:
             self._open_answers.close(answer_id)
 
 
+@dataclass(eq=False)
+class _Hearing:
+    """Messages that a task deals with, and where the first of them waits for its author's next
+    one; or the record of an answer that it is `about`."""
+
+    messages: tuple[IncomingMessage, ...]
+    task: asyncio.Task[object] | None
+    gathering: Gathering | None = None
+    about: AnswerRecord | None = None
+
+    @property
+    def people(self) -> frozenset[str]:
+        """Whose words it deals with, by their ids."""
+        about = {self.about.asker} if self.about else set()
+        return frozenset({message.author.id for message in self.messages} | about)
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """The messages that it deals with."""
+        ids = {message.id for message in self.messages}
+        if it := self.about:
+            ids |= {it.id, *it.part_ids, it.question_id}
+        return frozenset(ids)
+
+    def stop(self) -> None:
+        """Cancel the task, unless it is ours or was cancelled before: a second time it would not
+        say its last words."""
+        task = self.task
+        if task is not None and task is not asyncio.current_task() and not task.cancelling():
+            task.cancel()
+
+    def withdraw(self) -> None:
+        """Stop it. Until the task notices, its message must not be taken along, either."""
+        if self.gathering is not None:
+            self.gathering.leave(self.messages[0])
+            self.gathering = None
+        self.stop()
+
+
 class Conversations:
     """Gives out turns. `history_messages` is how much of the past a turn may need at most;
-    `on_forget` is called when a conversation is forgotten; `patience` is how long a message waits
-    for its author's next one."""
+    `answers` keeps what they were made of, if anybody does; `on_forget` is called when a
+    conversation is forgotten; `patience` is how long a message waits for its author's next one."""
 
     def __init__(
         self,
         history: History,
         *,
         history_messages: int,
+        answers: Answers | None = None,
         on_forget: Callable[[], None] = lambda: None,
         patience: Patience = NO_PATIENCE,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._history = history
+        self._answers = answers
         self._on_forget = on_forget
         self._gatherings = Gatherings(patience, clock=clock, sleep=sleep)
         # One more than is ever sent, so that the prompt's builder sees that there is more.
@@ -96,17 +192,77 @@ class Conversations:
         self._people = _KeyedLocks()
         self._past = _KeyedLocks()
         self._open_answers = _OpenAnswers()
-        self._open_turns: dict[Turn, str] = {}
+        self._open_turns: dict[Turn, _Hearing] = {}
+        self._hearings: set[_Hearing] = set()
 
     async def forget(self, conversation: str) -> int:
-        """Remove a conversation, with the turns that are under way in it. Return how many messages
-        it had. Raises `HistoryError`."""
+        """Remove a conversation, with the turns that are under way in it and what its answers were
+        made of. Return how many messages it had. Raises `HistoryError`."""
         async with self._past.hold((conversation, "")):
-            for turn, its_conversation in self._open_turns.items():
-                if its_conversation == conversation:
+            for turn in self._open_turns:
+                if turn.conversation == conversation:
                     turn.forget()
             self._on_forget()
+            if self._answers is not None:
+                await self._answers.forget_conversation(conversation)
             return await self._history.clear(conversation)
+
+    @asynccontextmanager
+    async def withdrawing(self, author_id: str) -> AsyncIterator[None]:
+        """Stop all that is being answered to a person, and let nothing of it be stored. Inside of
+        the block no other turn of theirs begins."""
+        async with self._past.hold(("", author_id)):
+            for turn in self._open_turns:
+                turn.unsay(author_id)
+            await self._withdraw(lambda hearing: author_id in hearing.people)
+            yield
+
+    async def withdraw_message(self, message_id: int) -> None:
+        """Stop what is being answered to a message, with what was taken along, or the answer that
+        it is a part of, and let nothing of it be stored."""
+        shown = {hearing for turn, hearing in self._open_turns.items() if turn.shows(message_id)}
+        await self._withdraw(lambda hearing: message_id in hearing.ids or hearing in shown)
+
+    async def _withdraw(self, is_meant: Callable[[_Hearing], bool]) -> None:
+        turns = [turn for turn, hearing in self._open_turns.items() if is_meant(hearing)]
+        for turn in turns:
+            turn.withdraw()
+        for hearing in [one for one in self._hearings if is_meant(one)]:
+            hearing.withdraw()
+        for turn in turns:
+            await turn.stored()
+
+    def reword(self, message_id: int, words: str) -> bool:
+        """Take other words for a message that is being answered. False if it is not."""
+        turns = [turn for turn, hearing in self._open_turns.items() if message_id in hearing.ids]
+        for turn in turns:
+            turn.reword(message_id, words)
+        return bool(turns)
+
+    def askers_of(self, answer_id: int) -> frozenset[str]:
+        """Tell whose answer it is that is being written; nobody's if it is not."""
+        found = [hearing for turn, hearing in self._open_turns.items() if turn.shows(answer_id)]
+        return frozenset().union(*(hearing.people for hearing in found))
+
+    def stop(self, answer_id: int) -> None:
+        """Stop an answer that is being written; what was said of it until now is kept."""
+        for turn, hearing in self._open_turns.items():
+            if turn.shows(answer_id):
+                hearing.stop()
+
+    @contextmanager
+    def hearing(
+        self, message: IncomingMessage | None = None, about: AnswerRecord | None = None
+    ) -> Iterator[_Hearing]:
+        """Note that this task deals with a message, or with an answer, until the block is left:
+        whoever withdraws that cancels the task."""
+        messages = (message,) if message else ()
+        hearing = _Hearing(messages, asyncio.current_task(), about=about)
+        self._hearings.add(hearing)
+        try:
+            yield hearing
+        finally:
+            self._hearings.discard(hearing)
 
     async def has_spoken(self, conversation: str) -> bool:
         """Tell whether the bot has answered in a conversation lately. Raises `HistoryError`."""
@@ -125,17 +281,45 @@ class Conversations:
     async def take_turn(self, message: IncomingMessage) -> AsyncIterator[Turn | None]:
         """Wait for the person's turn and for what is replied to. None if a later message of the
         same person takes this one along. Raises `HistoryError`."""
-        with self._gatherings.join(message) as gathering:
+        with self.hearing(message) as hearing, self._gatherings.join(message) as gathering:
+            hearing.gathering = gathering
             await self._gatherings.settle(gathering, message)
             while await gathering.awaits(message):
                 async with self._people.hold((message.conversation, message.author.id)):
                     await self._wait_for_replied(gathering.messages)
                     # Until now another message may have come, or this one been withdrawn alone.
                     if messages := self._gatherings.take(gathering, message):
-                        async with self._open_turn(messages) as turn:
+                        hearing.messages = messages
+                        load = partial(self._load_for, messages)
+                        place = (message.conversation, message.author.id)
+                        async with self._open_turn(place, hearing, load) as turn:
                             yield turn
                         return
             yield None
+
+    @asynccontextmanager
+    async def take_up(
+        self, place: tuple[str, str], load: Load, about: AnswerRecord | None = None
+    ) -> AsyncIterator[Turn]:
+        """Wait for a person's turn in a conversation, and take it with what is there by then:
+        `place` is the conversation and the person's id. Raises what `load` raises."""
+        with self.hearing(about=about) as hearing:
+            async with self._people.hold(place), self._open_turn(place, hearing, load) as turn:
+                yield turn
+
+    @asynccontextmanager
+    async def take_aside(
+        self, message: IncomingMessage, about: AnswerRecord | None = None
+    ) -> AsyncIterator[Turn]:
+        """Take a turn outside of any conversation, at once: nothing was said before it."""
+
+        async def load() -> tuple[tuple[IncomingMessage, ...], Context]:
+            return (message,), Context(())
+
+        place = (message.conversation, message.author.id)
+        with self.hearing(message, about) as hearing:
+            async with self._open_turn(place, hearing, load) as turn:
+                yield turn
 
     async def _wait_for_replied(self, messages: Sequence[IncomingMessage]) -> None:
         for message in messages:
@@ -143,17 +327,25 @@ class Conversations:
                 await self._open_answers.wait(message.reply_to)
 
     @asynccontextmanager
-    async def _open_turn(self, messages: tuple[IncomingMessage, ...]) -> AsyncIterator[Turn]:
-        first = messages[0]
-        # Whoever forgets the conversation finds each turn that knows of its past.
-        async with self._past.hold((first.conversation, "")):
-            turn = Turn(self._history, messages, await self._load(first), self._open_answers)
-            self._open_turns[turn] = first.conversation
+    async def _open_turn(
+        self, place: tuple[str, str], hearing: _Hearing, load: Load
+    ) -> AsyncIterator[Turn]:
+        conversation, author_id = place
+        # Whoever forgets the conversation, or the person, finds each turn that knows of the past.
+        async with self._past.hold(("", author_id)), self._past.hold((conversation, "")):
+            hearing.messages, context = await load()
+            turn = Turn(self._history, hearing.messages, context, self._open_answers)
+            self._open_turns[turn] = hearing
         try:
             yield turn
         finally:
             del self._open_turns[turn]
             turn.close()
+
+    async def _load_for(
+        self, messages: tuple[IncomingMessage, ...]
+    ) -> tuple[tuple[IncomingMessage, ...], Context]:
+        return messages, await self._load(messages[0])
 
     async def _load(self, message: IncomingMessage) -> Context:
         recent = await self._history.recent(message.conversation, self._limit)
@@ -167,30 +359,8 @@ class Conversations:
         return Context(recent) if chain[-1] == recent[-1] else Context(chain, is_branch=True)
 
 
-class Choice(Struct, frozen=True):
-    """Who answers in a conversation: a persona's name, and a model written `provider/model`."""
-
-    persona: str
-    model: str
-
-
-class Choices:
-    """Remembers what conversations chose while the process runs, the latest choices if many."""
-
-    def __init__(self, default: Choice) -> None:
-        self._default = default
-        self._choices: OrderedDict[str, Choice] = OrderedDict()
-
-    def of(self, conversation: str) -> Choice:
-        """Return what a conversation chose, or the default."""
-        return self._choices.get(conversation, self._default)
-
-    def choose(self, conversation: str, **changes: str) -> None:
-        """Change a conversation's `persona` or `model`."""
-        self._choices[conversation] = structs.replace(self.of(conversation), **changes)
-        self._choices.move_to_end(conversation)
-        if len(self._choices) > MAX_CHOICES:
-            self._choices.popitem(last=False)
+def _begins(mark: str, code: str) -> bool:
+    return code.startswith(mark)
 
 
 class _KeyedLocks:
@@ -219,10 +389,11 @@ class _OpenAnswers:
         self._finished: dict[int, asyncio.Event] = {}
 
     def open(self, answer_id: int) -> None:
-        self._finished[answer_id] = asyncio.Event()
+        self._finished.setdefault(answer_id, asyncio.Event())
 
     def close(self, answer_id: int) -> None:
-        self._finished.pop(answer_id).set()
+        if (finished := self._finished.pop(answer_id, None)) is not None:
+            finished.set()
 
     async def wait(self, answer_id: int) -> None:
         if (finished := self._finished.get(answer_id)) is not None:

@@ -49,6 +49,11 @@ class Gathering:
             await self.changed.wait()
         return message in self.messages
 
+    def leave(self, message: IncomingMessage) -> None:
+        """Go on without a message, if it is here."""
+        if message in self.messages:
+            self.replace([said for said in self.messages if said != message])
+
     def replace(self, messages: list[IncomingMessage]) -> None:
         """Go on with other messages, and let those that wait look again."""
         self.messages = messages
@@ -87,8 +92,7 @@ class Gatherings:
             yield gathering
         finally:
             # Whoever leaves without having taken the messages must not be answered by another.
-            if message in gathering.messages:
-                gathering.replace([said for said in gathering.messages if said != message])
+            gathering.leave(message)
             if not gathering.messages:
                 self._close(gathering)
 

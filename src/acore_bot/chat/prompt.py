@@ -45,6 +45,7 @@ LINE_END = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 MAX_REMEMBERED_STARTS = 10_000
 # An estimate may be a little low; a refusal costs a round trip.
 SAFETY_SHARE = 0.05
+FRESH_TEMPERATURE = 0.8
 LABELS_EXPLAINED = (
     "Several people talk in this conversation. Each of their messages begins with its time (UTC) "
     "and its speaker in square brackets. Never begin your own answers that way."
@@ -60,20 +61,26 @@ class PromptOptions(Struct, frozen=True, kw_only=True):
     """How much may be asked, and how. `context_tokens` is assumed where a server does not tell its
     window; `max_tokens` bounds the answer; `history_messages` is the most that is ever sent;
     `temperature` serves personas that name none; `labels` says whether messages carry their time
-    and speaker (auto: where several people talk)."""
+    and speaker (auto: where several people talk); with `shares_across_guilds` the answer to a
+    stateless question is everybody's who asks the same, wherever that is."""
 
     context_tokens: int = 8192
     max_tokens: int = 800
     history_messages: int = 200
     temperature: float | None = None
     labels: Labels = "auto"
+    shares_across_guilds: bool = False
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """A new message and all that decides what the model sees with it. `said` is what it continues,
-    oldest first; `is_branch` says that this is not the conversation's plain line; `is_stateless`
-    that the answer depends on no conversation, so that whoever asks the same may share it; `system`
-    is the persona; `images` are what the model may look at, by the message that brought them."""
+    """A new message and all that decides what the model sees with it.
+
+    `said` is what it continues, oldest first; `is_branch` says that this is not the conversation's
+    plain line; `is_stateless` that the answer depends on no conversation, so that whoever asks the
+    same may share it; `is_fresh` that an answer is wanted which nobody had; `is_local_only` that it
+    must not come from a cloud. `system` is the persona; `images` are what the model may look at, by
+    the message that brought them.
+    """
 
     message: IncomingMessage
     model: str
@@ -81,6 +88,8 @@ class Question(Struct, frozen=True, kw_only=True):
     said: tuple[Message, ...] = ()
     is_branch: bool = False
     is_stateless: bool = False
+    is_fresh: bool = False
+    is_local_only: bool = False
     temperature: float | None = None
     images: Mapping[int, tuple[Image, ...]] = {}
 
@@ -140,7 +149,7 @@ class PromptBuilder:
         )
 
     def _fitted(self, question: Question, info: ModelInfo, at_most: float = math.inf) -> Prompt:
-        labelled = self._are_labelled(question.message)
+        labelled = not question.is_stateless and self._are_labelled(question.message)
         head = ChatMessage("system", _head(question.system, labelled=labelled))
         last = _rendered(question.message, question, labelled=labelled)
         window = self._window(question.model, info)
@@ -158,8 +167,10 @@ class PromptBuilder:
             model=question.model,
             messages=(head, *_merged((*said, last))),
             max_tokens=max_tokens,
-            temperature=_first_given(question.temperature, self._options.temperature),
-            scope=_scope(question),
+            temperature=self._temperature(question),
+            scope=self._scope(question),
+            is_personal=question.is_fresh,
+            is_local_only=question.is_local_only,
             has_history=not question.is_stateless,
             asker=question.message.author.id,
         )
@@ -173,6 +184,22 @@ class PromptBuilder:
         if self._options.labels == "auto":
             return not message.is_private
         return self._options.labels == "always"
+
+    def _temperature(self, question: Question) -> float | None:
+        given = _first_given(question.temperature, self._options.temperature)
+        # At 0, a model says the same again.
+        return max(given or 0.0, FRESH_TEMPERATURE) if question.is_fresh else given
+
+    def _scope(self, question: Question) -> str:
+        """Who may share the answer: those who can read this conversation, or, of a question outside
+        of any, everyone in the guild."""
+        message = question.message
+        if message.is_private:
+            return f"private:{message.conversation}"
+        if not question.is_stateless:
+            return f"guild:{message.conversation}"
+        guild = "" if self._options.shares_across_guilds else message.place.guild
+        return f"guild:{guild}" if guild else "public"
 
     def _window(self, model: str, info: ModelInfo) -> int:
         told = info.context_tokens or self._options.context_tokens
@@ -211,14 +238,6 @@ class PromptBuilder:
 
 def _has_images(request: ChatRequest) -> bool:
     return any(message.images for message in request.messages)
-
-
-def _scope(question: Question) -> str:
-    """Who may share the answer: everyone, or those who can read this conversation."""
-    message = question.message
-    if question.is_stateless:
-        return "public"
-    return f"{'private' if message.is_private else 'guild'}:{message.conversation}"
 
 
 def _places(question: Question) -> tuple[str | int, ...]:

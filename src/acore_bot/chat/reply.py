@@ -10,12 +10,13 @@ crash, can be told from a whole one.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from acore_bot.chat.markdown import Pages, Part
 from acore_bot.contracts import ReplyTarget
+from acore_bot.messages import Control
 
 CURSOR = " ▌"
 MAX_PARTS = 10
@@ -54,6 +55,7 @@ class Reply:
         self._target = target
         self._placeholder = ""
         self._source: str | Callable[[], str] = ""
+        self._controls: tuple[Control, ...] = ()
         self._is_final = False
         self._changed, self._ended = asyncio.Event(), asyncio.Event()
         self._ids: list[int] = []
@@ -97,10 +99,16 @@ class Reply:
             self._writer.result()
         self._changed.set()
 
-    async def finish(self, text: str) -> tuple[int, ...]:
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The ids of its messages so far, in order."""
+        return tuple(self._ids)
+
+    async def finish(self, text: str, controls: Sequence[Control] = ()) -> tuple[int, ...]:
         """Show the final text and return the ids of its messages, in order. If it does not continue
-        what was shown, it replaces the newest message. Raises what the place raised."""
-        self._source = text
+        what was shown, it replaces the newest message. The last one offers `controls`. Raises what
+        the place raised."""
+        self._source, self._controls = text, tuple(controls)
         self._is_final = True
         self._ended.set()
         self._changed.set()
@@ -112,7 +120,7 @@ class Reply:
                 await self._next_change()
         while not await self._advance():
             pass
-        return tuple(self._ids)
+        return self.ids
 
     async def _advance(self) -> bool:
         """Show what is new and go on to the next message, or wait. True if all is shown."""
@@ -168,14 +176,18 @@ class Reply:
 
     async def _put(self, view: _View) -> _View:
         """Make a view visible, or a newer one if it has to wait; return which it was."""
+        target, offered = self._target, self._controls
         if view.is_file:
-            self._learn(await self._target.attach(view.text, FILE_NAME, self._newest))
+            file = (FILE_NAME, self._newest)
+            self._learn(await target.attach(view.text, *file, controls=offered))
         elif self._message_id is None:
-            self._learn(await self._target.post(view.text, final=view.is_final))
+            controls = offered if view.is_last else ()
+            self._learn(await target.post(view.text, final=view.is_final, controls=controls))
         else:
             await self._ready(self._message_id, is_final=view.is_final)
             view = self._look()
-            await self._target.edit(self._message_id, view.text, final=view.is_final)
+            controls = self._controls if view.is_last else ()
+            await target.edit(self._message_id, view.text, final=view.is_final, controls=controls)
         self._shown = view.text
         return view
 

@@ -1,12 +1,11 @@
 """The way of a message, from being heard to being answered. Read this first.
 
+    policy         what holds here, for this person?
     attention      should I answer?
     conversation   take the turn, load what was said
-    material       read what the message brought along
-    prompt         build the request
-    (the model)    stream it
+    asking         read what came along, build the request, stream it
     reply          show it as it grows
-    conversation   commit question and answer
+    keeping        commit question and answer, and what it was made of
     (telemetry)    say what happened
 
 This room stands above its neighbours, and they do not know each other.
@@ -14,83 +13,104 @@ This room stands above its neighbours, and they do not know each other.
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from msgspec import structs
 
 from acore_bot.chat import attention
-from acore_bot.chat.alarm import Alarm
-from acore_bot.chat.answer import Answer, place_in_line
-from acore_bot.chat.attention import DEFAULT_RULES, Decision, Rules
-from acore_bot.chat.commands import Commands
-from acore_bot.chat.conversation import Choices, Conversations, Turn
+from acore_bot.chat.answer import Answer
+from acore_bot.chat.asking import Asker, Course, Plan
+from acore_bot.chat.attention import Decision
+from acore_bot.chat.conversation import Conversations, Turn
+from acore_bot.chat.keeping import Keeper
 from acore_bot.chat.loops import LoopGuard
-from acore_bot.chat.material import MaterialReader
-from acore_bot.chat.persona import Persona, PersonaLibrary
-from acore_bot.chat.prompt import Prompt, PromptBuilder, Question
+from acore_bot.chat.persona import PersonaLibrary
+from acore_bot.chat.policy import Policies, Policy, may_use
+from acore_bot.chat.receipts import footnote, make_receipt
 from acore_bot.chat.reply import Reply
-from acore_bot.chat.sights import Sights
-from acore_bot.contracts import ChatModel, ReplyTarget
-from acore_bot.errors import AcoreError, HistoryError, ModelError, TargetGone, TooLong, Unexpected
-from acore_bot.messages import (
-    Author,
-    ChatRequest,
-    Delta,
-    End,
-    IncomingCommand,
-    IncomingMessage,
-    Message,
-    ModelInfo,
-    Waiting,
+from acore_bot.contracts import ReplyTarget
+from acore_bot.errors import (
+    AcoreError,
+    HistoryError,
+    ModelError,
+    NotAllowed,
+    TargetGone,
+    Unexpected,
 )
+from acore_bot.messages import Control, IncomingMessage, Receipt
 from acore_bot.telemetry import events
 
 log = logging.getLogger(__name__)
 
-BOT_ID = "bot"
-NOT_REMEMBERED = "What we say here is not remembered just now."
+PAUSED = "You asked me not to take in what you say, so I did not. `/privacy resume` changes that."
+NOT_FOR_THEM = "Only people with certain roles may use me here."
+NOT_HERE = "I may not speak here."
+REFUSAL_SECONDS = 3600.0
+MAX_REFUSED = 10_000
+REASONS = {
+    PAUSED: "its author asked me not to take in what they say",
+    NOT_FOR_THEM: "its author has no role that may use me here",
+}
+
+
+class Refusals:
+    """Remembers who was told lately that they get no answer: once an hour is enough."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def is_due(self, author_id: str, now: float) -> bool:
+        """Tell whether a person should be told, and remember it. `now` is monotonic seconds."""
+        if now < self._told.get(author_id, -math.inf) + REFUSAL_SECONDS:
+            return False
+        if len(self._told) >= MAX_REFUSED:
+            self._told.clear()
+        self._told[author_id] = now
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)
 class TurnTaker:
-    """The core as a front end sees it: one callable that does all that a message calls for.
+    """One callable that does all that a message calls for.
 
-    `tell` words an error for whoever reads along.
+    `tell` words an error for whoever reads along; `is_paused` tells who wants nothing of theirs to
+    be taken in. Where the keeper keeps no records, answers have no buttons.
     """
 
-    model: ChatModel
+    asker: Asker
     conversations: Conversations
     personas: PersonaLibrary
-    prompts: PromptBuilder
-    commands: Commands
-    choices: Choices
-    rules: Rules = DEFAULT_RULES
-    materials: MaterialReader = field(default_factory=MaterialReader)
-    sights: Sights = field(default_factory=Sights)
+    policies: Policies
+    keeper: Keeper = field(default_factory=Keeper)
+    is_paused: Callable[[str], bool] = lambda _: False
     loops: LoopGuard = field(default_factory=LoopGuard)
-    store_alarm: Alarm = field(default_factory=Alarm)
+    refusals: Refusals = field(default_factory=Refusals)
     tell: Callable[[AcoreError], str] = str
     emit: events.Emit = events.ignore
     clock: Callable[[], float] = time.monotonic
-    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
-    async def __call__(
-        self, incoming: IncomingMessage | IncomingCommand, target: ReplyTarget
-    ) -> None:
-        """Answer a message or run a command; tell every error through `target`."""
+    async def __call__(self, message: IncomingMessage, target: ReplyTarget) -> None:
+        """Answer a message, if it deserves one; tell every error through `target`."""
+        policy = self.policies.of(message.place, message.roles)
+        self.loops.hear(message)
+        own = of_person(message, policy)
+        # Nearly all that anybody says ends here, so nothing more is done before.
+        if self._decide(own, policy).answers or (
+            attention.may_belong(own, policy.rules) and await self._belongs(own, policy)
+        ):
+            async with self.telling(target):
+                if self.loops.allows(message):
+                    await self._obey(own, policy, target)
+
+    @asynccontextmanager
+    async def telling(self, target: ReplyTarget) -> AsyncIterator[None]:
+        """Tell every error of the block to the person, in words fit for them."""
         try:
-            if isinstance(incoming, IncomingCommand):
-                await target.post(await self.commands.run(incoming), final=True)
-                return
-            self.loops.hear(incoming)
-            if self._decide(incoming).answers or (
-                attention.may_belong(incoming, self.rules) and await self._belongs(incoming)
-            ):
-                await self._take_turn(incoming, target)
+            yield
         except TargetGone:
             raise
         except AcoreError as error:
@@ -101,17 +121,57 @@ class TurnTaker:
             log.exception("a message could not be answered")
             await target.post(str(Unexpected()), final=True)
 
-    def _decide(self, message: IncomingMessage, *, has_spoken: bool = False) -> Decision:
+    async def _obey(self, message: IncomingMessage, policy: Policy, target: ReplyTarget) -> None:
+        # From here on, whoever withdraws the message or its author's consent reaches this task.
+        with self.conversations.hearing(message):
+            if refusal := self._refusal(message.author.id, message.roles, policy):
+                if self.refusals.is_due(message.author.id, self.clock()):
+                    await target.whisper(refusal)
+            else:
+                await self._take_turn(message, policy, target)
+
+    def check(
+        self, author_id: str, roles: Sequence[str], policy: Policy, *, may_manage: bool = False
+    ) -> None:
+        """Raise `NotAllowed` if somebody who wants an answer gets none, whatever they say."""
+        if refusal := self._refusal(author_id, roles, policy, may_manage=may_manage):
+            raise NotAllowed(refusal)
+        if policy.rules.nothing:
+            raise NotAllowed(NOT_HERE)
+
+    def _refusal(
+        self, author_id: str, roles: Sequence[str], policy: Policy, *, may_manage: bool = False
+    ) -> str:
+        if self.is_paused(author_id):
+            return PAUSED
+        return "" if may_use(policy, roles, may_manage=may_manage) else NOT_FOR_THEM
+
+    async def explain(self, message: IncomingMessage) -> Decision:
+        """Say whether a message deserves an answer, and which rule says so."""
+        policy = self.policies.of(message.place, message.roles)
+        message = of_person(message, policy)
+        decision = self._decide(message, policy)
+        if not decision.answers and attention.may_belong(message, policy.rules):
+            has_spoken = await self.conversations.has_spoken(message.conversation)
+            decision = self._decide(message, policy, has_spoken=has_spoken)
+        refusal = self._refusal(message.author.id, message.roles, policy)
+        if decision.answers and refusal:
+            return Decision(answers=False, reason=REASONS[refusal])
+        return decision
+
+    def _decide(
+        self, message: IncomingMessage, policy: Policy, *, has_spoken: bool = False
+    ) -> Decision:
         return attention.decide(
             message,
-            self.rules,
+            policy.rules,
             has_spoken_here=has_spoken,
             is_going_on=self.conversations.is_gathering(message),
         )
 
-    async def _belongs(self, message: IncomingMessage) -> bool:
+    async def _belongs(self, message: IncomingMessage, policy: Policy) -> bool:
         """Tell whether a message is for the bot because of what it said there before."""
-        if not self._decide(message, has_spoken=True).answers:
+        if not self._decide(message, policy, has_spoken=True).answers:
             return False
         try:
             return await self.conversations.has_spoken(message.conversation)
@@ -120,162 +180,126 @@ class TurnTaker:
             log.warning("a thread cannot be followed: %s", error)
             return False
 
-    async def _take_turn(self, message: IncomingMessage, target: ReplyTarget) -> None:
-        if not self.loops.allows(message):
-            return
+    async def _take_turn(
+        self, message: IncomingMessage, policy: Policy, target: ReplyTarget
+    ) -> None:
         if message.is_late and await self.conversations.was_answered(message):
             return
+        target = dressed(target, self.plan(policy))
         # Typing is shown from the start, also while the turn is waited for.
-        async with Reply(target) as reply, self.conversations.take_turn(message) as turn:
+        async with Reply(target) as reply, self._turn(message) as turn:
             if turn is not None:
-                reply.on_post = turn.open_answer
-                await self._answer(turn, reply, target)
+                # What holds may have changed since it was said: it may be local only by now.
+                plan = self.plan(self.policies.of(message.place, message.roles))
+                if message.is_stateless:
+                    plan = structs.replace(plan, is_stateless=True, keeps="record")
+                await self.answer(turn, plan, reply, target)
 
-    async def _answer(self, turn: Turn, reply: Reply, target: ReplyTarget) -> None:
-        choice = self.choices.of(turn.conversation)
-        persona = self.personas.load(choice.persona)
-        answer = Answer(model=choice.model, asked_at=self.clock(), tell=self.tell)
-        asked: list[Message] = []
+    def _turn(self, message: IncomingMessage) -> AbstractAsyncContextManager[Turn | None]:
+        if message.is_stateless:
+            return self.conversations.take_aside(message)
+        return self.conversations.take_turn(message)
+
+    def plan(self, policy: Policy) -> Plan:
+        """Say how to answer where a policy holds. Raises `NotFound` or `ConfigurationError`."""
+        persona = self.personas.load(policy.persona)
+        return Plan(policy=policy, persona=persona, model=policy.model)
+
+    async def answer(
+        self, turn: Turn, plan: Plan, reply: Reply, target: ReplyTarget
+    ) -> tuple[int, ...]:
+        """Answer a turn, show it, and keep what the plan says. Return the answer's messages.
+
+        Errors are told where the answer stands; of a blind answer, they are raised. Raises
+        `TargetGone`, and `CancelledError` after what was said until then has been kept and marked.
+        """
+        reply.on_post = turn.open_answer
+        answer = Answer(
+            model=plan.model,
+            asked_at=self.clock(),
+            tell=self.tell,
+            title=plan.title,
+            is_blind=bool(plan.title),
+        )
+        course = Course(plan=plan)
         with _noting_faults(answer):
-            info = await self.model.describe(choice.model)
-            question = await self._read(turn, choice.model, persona, info, answer, target)
-            asked += _asked(question, turn)
-            await self._ask(question, info, answer, reply)
+            await self.asker.ask(course, turn, answer, reply, target)
+        ids: list[int] = []
 
         async def settle() -> None:
-            answer_ids = await reply.finish(answer.final_text)
-            if answer.text.strip():
-                said = (*asked, self._answered(asked[-1], answer, answer_ids, persona))
-                await self._commit(turn, said, target)
-            self.emit(_what_happened(answer, self.clock()))
+            ids.extend(await self._settle(turn, course, answer, reply, target))
 
         await _seen_through(settle())
         if answer.is_stopped:
             raise asyncio.CancelledError
+        if answer.is_blind and answer.fault:
+            raise answer.fault
+        return tuple(ids)
 
-    async def _read(
-        self,
-        turn: Turn,
-        model: str,
-        persona: Persona,
-        info: ModelInfo,
-        answer: Answer,
-        target: ReplyTarget,
-    ) -> Question:
-        """Read what is asked with all that came with it; of several messages the last is the
-        question, and the others are what was said before it."""
-        sees = "vision" in info.abilities
-        known = frozenset(id_ for said in turn.context.said for id_ in (said.id, *said.part_ids))
-        room = self.prompts.room_for_material(model, info) // len(turn.messages)
-        heard: list[IncomingMessage] = []
-        for message in turn.messages:
-            material = await self.materials.read(message, target, sees=sees, known=known, room=room)
-            self.sights.remember(message.id, material.images)
-            answer.remarks += material.remarks
-            heard.append(structs.replace(message, text=material.text))
-        said = (*turn.context.said, *_chained(heard[:-1], turn.context.said))
-        ids = (*(message.id for message in said), heard[-1].id)
-        return Question(
-            message=heard[-1],
-            model=model,
-            system=persona.text,
-            temperature=persona.temperature,
-            said=said,
-            is_branch=turn.context.is_branch,
-            images=self.sights.of(ids) if sees else {},
-        )
-
-    async def _ask(self, question: Question, info: ModelInfo, answer: Answer, reply: Reply) -> None:
-        """Stream an answer into the reply; once more, with less, if the prompt was too long."""
-        prompt = self._build(question, info)
+    async def _settle(
+        self, turn: Turn, course: Course, answer: Answer, reply: Reply, target: ReplyTarget
+    ) -> tuple[int, ...]:
+        """Show how it ended, and keep it; or take it away if the question is gone."""
+        self.emit(_what_happened(answer, self.clock()))
+        if turn.is_withdrawn:
+            await target.remove(await reply.finish(""))
+            return ()
+        has_text = bool(answer.text.strip())
+        if not has_text and course.plan.renews:
+            # What was there before is better than nothing.
+            await target.whisper(answer.final_text)
+            return await reply.finish("")
+        receipt = self._receipt(course, answer)
+        if course.plan.policy.shows_host and not answer.is_blind:
+            answer.footnote = footnote(receipt.host, receipt.model)
+        offered = self._offered(course.plan, can_go_on=answer.can_go_on) if has_text else ()
         try:
-            await self._stream(prompt.request, answer, reply)
-        except TooLong as refusal:
-            if answer.text:
-                raise
-            if f"{refusal.provider}/{refusal.model}" == question.model:
-                self.prompts.learn_from_refusal(prompt, refusal)
-            else:  # a smaller model would answer instead
-                info = ModelInfo(context_tokens=refusal.context_tokens)
-            harder = self._build(question, info, harder_than=prompt)
-            await self._stream(harder.request, answer, reply)
+            ids = await reply.finish(answer.final_text, offered)
+        except TargetGone:
+            if has_text and reply.ids:  # what people saw of it is not to be lost
+                await self.keeper.keep(turn, course, answer, reply.ids, receipt, target)
+            raise
+        if has_text:
+            await self.keeper.keep(turn, course, answer, ids, receipt, target)
+        if renewed := course.plan.renews:
+            await target.remove([id_ for id_ in renewed.ids if id_ not in ids])
+        if course.notice:
+            await target.whisper(course.notice)
+        return ids
 
-    def _build(
-        self, question: Question, info: ModelInfo, harder_than: Prompt | None = None
-    ) -> Prompt:
-        prompt = self.prompts.build(question, info, harder_than)
-        if prompt.was_trimmed:
-            dropped, kept = prompt.dropped_messages, len(question.said) - prompt.dropped_messages
-            self.emit(events.PromptTrimmed(dropped_messages=dropped, kept_messages=kept))
-        return prompt
+    def _offered(self, plan: Plan, *, can_go_on: bool) -> tuple[Control, ...]:
+        if self.keeper.answers is None or plan.keeps == "nothing":
+            return ()
+        if can_go_on and plan.keeps != "record":
+            return ("regenerate", "continue", "details")
+        return ("regenerate", "details")
 
-    async def _stream(self, request: ChatRequest, answer: Answer, reply: Reply) -> None:
-        async with self.model.stream(request) as pieces:
-            async for piece in pieces:
-                match piece:
-                    case Delta():
-                        answer.grow(piece, self.clock())
-                        reply.show(lambda: answer.text)
-                    case Waiting():
-                        reply.wait(place_in_line(piece))
-                    case End():
-                        answer.end = piece
-        # Another model counts in other tokens.
-        if answer.end and answer.end.usage and not answer.end.fell_back_from:
-            self.prompts.learn_from_usage(request, answer.end.usage)
-
-    def _answered(
-        self, asked: Message, answer: Answer, answer_ids: Sequence[int], persona: Persona
-    ) -> Message:
-        return Message(
-            id=answer_ids[0],
-            conversation=asked.conversation,
-            role="assistant",
-            author=Author(BOT_ID, persona.name),
-            text=answer.text.strip(),
-            created_at=self.now(),
-            parent_id=asked.id,
-            finish_reason=answer.finish_reason,
-            model=answer.answered_by,
-            part_ids=tuple(answer_ids[1:]),
+    def _receipt(self, course: Course, answer: Answer) -> Receipt:
+        dropped = course.prompt.dropped_messages if course.prompt else 0
+        said = len(course.question.said) if course.question else 0
+        return make_receipt(
+            answer,
+            host=self.asker.host_of(answer.answered_by),
+            persona=course.plan.persona.name,
+            used=said - dropped,
+            dropped=dropped,
+            now=self.clock(),
         )
 
-    async def _commit(self, turn: Turn, said: Sequence[Message], target: ReplyTarget) -> None:
-        """Store what was said. If that fails, say so once: the answer itself was seen already."""
-        try:
-            await turn.commit(said)
-        except HistoryError as error:
-            if not self.store_alarm.is_on:
-                log.error("answers are not stored: %s", error)
-            if self.store_alarm.is_news(said[0].conversation):
-                await target.post(f"{NOT_REMEMBERED} {self.tell(error)}", final=True)
-        else:
-            self.store_alarm.end()
+
+def of_person(message: IncomingMessage, policy: Policy) -> IncomingMessage:
+    """Put a message into its author's own conversation, where everyone has one."""
+    if policy.memory == "shared" or message.is_private:
+        return message
+    own = f"{message.conversation}/{message.author.id}"
+    return structs.replace(message, conversation=own)
 
 
-def _asked(question: Question, turn: Turn) -> tuple[Message, ...]:
-    """What this turn adds to what was said, before its answer."""
-    before = question.said[len(turn.context.said) :]
-    return (*before, *_chained([question.message], question.said))
-
-
-def _chained(heard: Sequence[IncomingMessage], said: Sequence[Message]) -> list[Message]:
-    """Make messages that can be stored, each continuing the one before it."""
-    chain = list(said[-1:])
-    for message in heard:
-        parent_id = chain[-1].id if chain else None
-        chain.append(
-            Message(
-                id=message.id,
-                conversation=message.conversation,
-                role="user",
-                author=message.author,
-                text=message.text,
-                created_at=message.created_at,
-                parent_id=parent_id,
-            )
-        )
-    return chain[len(said[-1:]) :]
+def dressed(target: ReplyTarget, plan: Plan) -> ReplyTarget:
+    """Let a persona speak under its own name, where the owner wants it so."""
+    if not plan.policy.shows_persona or plan.renews:
+        return target
+    return target.speaking_as(plan.persona.name, plan.persona.picture)
 
 
 @contextmanager

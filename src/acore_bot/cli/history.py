@@ -65,6 +65,8 @@ async def _forget(settings: Settings, name: str, *, is_confirmed: bool) -> int:
             typer.echo("Nothing was removed. With --yes it is, without a question.", err=True)
             return 1
         count = await history.clear(name)
+    async with app.open_records(settings) as records:
+        await records.answers.forget_conversation(name)
     app.forget_typed_lines(settings, name)
     typer.echo(f"Forgotten: {count:,} message{'' if count == 1 else 's'} of {printable(name)}.")
     return 0

@@ -20,6 +20,7 @@ from acore_bot.messages import (
     Author,
     IncomingCommand,
     IncomingMessage,
+    Place,
     SnowflakeSequence,
 )
 
@@ -91,6 +92,7 @@ async def test_a_message_carries_what_the_core_wants_to_know() -> None:
         author=ME,
         text="hello",
         created_at=NOW,
+        place=Place(channel="here"),
         is_private=True,
     )
 
@@ -105,11 +107,14 @@ async def test_blank_lines_are_no_messages() -> None:
 async def test_a_line_that_begins_with_a_slash_is_a_command() -> None:
     """Name and argument are parted at the first space; two slashes make a message of one."""
     heard, written = await converse("/reset\n/model  a b \n/\n//reset\n")
-    assert heard[:3] == [
-        IncomingCommand(conversation="here", author=ME, name="reset"),
-        IncomingCommand(conversation="here", author=ME, name="model", argument="a b"),
-        IncomingCommand(conversation="here", author=ME, name=""),
+    commands = [one for one in heard if isinstance(one, IncomingCommand)]
+    assert [(one.name, one.argument) for one in commands] == [
+        ("reset", ""),
+        ("model", "a b"),
+        ("", ""),
     ]
+    assert all(one.may_manage and one.is_private for one in commands)
+    assert {one.place for one in commands} == {Place(channel="here")}
     assert written == "did reset\ndid model\ndid \n/reset!\n"
 
 

@@ -10,7 +10,13 @@ from typing import TextIO
 
 from msgspec import Struct
 
-from acore_bot.messages import Author, IncomingCommand, IncomingMessage, SnowflakeSequence
+from acore_bot.messages import (
+    Author,
+    IncomingCommand,
+    IncomingMessage,
+    Place,
+    SnowflakeSequence,
+)
 
 CHUNK_BYTES = 65_536
 
@@ -33,14 +39,25 @@ class Speaker(Struct, frozen=True, kw_only=True):
             author=self.author,
             text=text.removeprefix("/"),
             created_at=self.clock(),
+            place=self._place,
             is_private=True,
         )
 
     def _command(self, text: str) -> IncomingCommand:
         name, argument = [*text.split(maxsplit=1), "", ""][:2]
         return IncomingCommand(
-            conversation=self.conversation, author=self.author, name=name, argument=argument
+            conversation=self.conversation,
+            author=self.author,
+            name=name,
+            argument=argument,
+            place=self._place,
+            is_private=True,
+            may_manage=True,
         )
+
+    @property
+    def _place(self) -> Place:
+        return Place(channel=self.conversation)
 
 
 async def read_lines(stream: TextIO) -> AsyncGenerator[str, None]:

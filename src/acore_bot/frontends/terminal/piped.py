@@ -8,7 +8,8 @@ from typing import TextIO
 from acore_bot.contracts import Handler
 from acore_bot.errors import FileUnreadable
 from acore_bot.frontends.terminal.lines import Speaker, read_lines
-from acore_bot.messages import Attachment, SnowflakeSequence, printable
+from acore_bot.frontends.terminal.only_place import OnlyPlace
+from acore_bot.messages import Attachment, Control, SnowflakeSequence, printable
 
 
 class Piped:
@@ -73,7 +74,7 @@ class Writer:
             os.dup2(devnull.fileno(), self._stream.fileno())
 
 
-class PipedReply:
+class PipedReply(OnlyPlace):
     """A reply target that shows a text once it is final."""
 
     max_length = None
@@ -88,7 +89,13 @@ class PipedReply:
         """Show nothing: a program reads this."""
         yield
 
-    async def post(self, text: str, *, final: bool = False) -> int:
+    async def post(
+        self,
+        text: str,
+        *,
+        final: bool = False,
+        controls: Sequence[Control] = (),  # noqa: ARG002
+    ) -> int:
         """Take a new message, write it if it is final, and return its id."""
         message_id = self._snowflakes.next()
         await self.edit(message_id, text, final=final)
@@ -97,13 +104,27 @@ class PipedReply:
     async def ready(self, message_id: int, *, final: bool = False) -> None:
         """Return at once: nothing is shown before it is final."""
 
-    async def edit(self, message_id: int, text: str, *, final: bool = False) -> None:
+    async def edit(
+        self,
+        message_id: int,
+        text: str,
+        *,
+        final: bool = False,
+        controls: Sequence[Control] = (),  # noqa: ARG002
+    ) -> None:
         """Take a message's newer text and write it if it is final."""
         self._unfinished[message_id] = text
         if final:
             self._writer.write(self._unfinished.pop(message_id))
 
-    async def attach(self, text: str, file_name: str, content: str) -> int:  # noqa: ARG002
+    async def attach(
+        self,
+        text: str,
+        file_name: str,  # noqa: ARG002
+        content: str,
+        *,
+        controls: Sequence[Control] = (),  # noqa: ARG002
+    ) -> int:
         """Write a new message with what the file would hold: a pipe has room for it."""
         return await self.post(f"{text}\n\n{content}", final=True)
 

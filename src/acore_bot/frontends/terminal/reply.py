@@ -16,9 +16,10 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from acore_bot.errors import FileUnreadable
+from acore_bot.frontends.terminal.only_place import OnlyPlace
 from acore_bot.frontends.terminal.rendering import Piece, RenderedMarkdown, split
 from acore_bot.frontends.terminal.screen import Line, Screen
-from acore_bot.messages import Attachment, SnowflakeSequence, printable
+from acore_bot.messages import Attachment, Control, SnowflakeSequence, printable
 
 MIN_EDIT_INTERVAL_SECONDS = 0.05
 SPINNER_INTERVAL_SECONDS = 0.08
@@ -34,7 +35,7 @@ class Pace(Struct, frozen=True):
     sleep: Callable[[float], Awaitable[None]]
 
 
-class InteractiveReply:
+class InteractiveReply(OnlyPlace):
     """A reply target that shows messages one below the other, the newest while it grows.
 
     `activity` says what goes on before there is text.
@@ -81,7 +82,13 @@ class InteractiveReply:
             self._screen.show([], [EMPTY_LINE, *lines])
             await self._pace.sleep(SPINNER_INTERVAL_SECONDS)
 
-    async def post(self, text: str, *, final: bool = False) -> int:
+    async def post(
+        self,
+        text: str,
+        *,
+        final: bool = False,
+        controls: Sequence[Control] = (),  # noqa: ARG002
+    ) -> int:
         """Show a new message below all others and return its id."""
         message_id = self._begin(self._snowflakes.next())
         self._draw(text, final=final)
@@ -93,7 +100,14 @@ class InteractiveReply:
         if not final and rest_seconds > 0:
             await self._pace.sleep(rest_seconds)
 
-    async def edit(self, message_id: int, text: str, *, final: bool = False) -> None:
+    async def edit(
+        self,
+        message_id: int,
+        text: str,
+        *,
+        final: bool = False,
+        controls: Sequence[Control] = (),  # noqa: ARG002
+    ) -> None:
         """Show a message's newer text. One that is no longer the newest cannot be changed and is
         shown anew."""
         if message_id != self._message_id:
@@ -103,7 +117,14 @@ class InteractiveReply:
         ended = self._pace.monotonic()
         self._rested_at = ended + max(MIN_EDIT_INTERVAL_SECONDS, REST_PER_WORK * (ended - began))
 
-    async def attach(self, text: str, file_name: str, content: str) -> int:  # noqa: ARG002
+    async def attach(
+        self,
+        text: str,
+        file_name: str,  # noqa: ARG002
+        content: str,
+        *,
+        controls: Sequence[Control] = (),  # noqa: ARG002
+    ) -> int:
         """Show a new message with what the file would hold: a terminal has room for it."""
         return await self.post(f"{text}\n\n{content}", final=True)
 
