@@ -1,5 +1,7 @@
 """How every command ends: its exit code, and what is said of faults."""
 
+import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import typer
 from tests.fakes.command import Command
 from typer.testing import Result
 
-from acore_bot.cli.running import Context, run
+from acore_bot.cli.running import Context, _without_tokens, run
 from acore_bot.config import Settings
 from acore_bot.errors import AuthFailed, ConfigurationError, NotFound, Unavailable
 
@@ -97,6 +99,21 @@ def test_debug_lets_every_fault_through(fault: Exception) -> None:
 
     with pytest.raises(type(fault)):
         run(DEBUG, command)
+
+
+def test_s10_no_log_tells_a_token_that_anybody_could_use() -> None:
+    """Addresses, limits and what was heard are logged without it, tracebacks as well."""
+    try:
+        raise OSError("POST https://d.com/api/webhooks/12/WEBSECRET?wait=true")
+    except OSError:
+        fault = sys.exc_info()
+    said = "%s /interactions/34/ASKSECRET/callback 123456789012345678+LIMSECRET {'token': 'SEEN'}"
+    record = logging.LogRecord("discord.http", logging.DEBUG, "", 1, said, ("POST",), fault)
+    assert _without_tokens(record)
+    told = logging.Formatter().format(record)
+    assert "POST /interactions/…/…/callback …" in told
+    assert "/webhooks/…/…?wait=true" in told
+    assert not any(one in told for one in ("SECRET", "SEEN"))
 
 
 def test_flags_are_the_strongest_settings() -> None:

@@ -9,6 +9,7 @@ from tests.fakes.clock import SettableClock
 from tests.fakes.discord.limits import Limit
 from tests.fakes.discord.server import FakeDiscord
 
+from acore_bot.frontends.discord.addresses import ChannelAddress
 from acore_bot.frontends.discord.outbox import Outbox
 from acore_bot.frontends.discord.pace import EditPace
 from acore_bot.frontends.discord.rest import InvalidRequests, RestClient, trace
@@ -39,6 +40,7 @@ class Desk:
         self.invalid = InvalidRequests(most=most_invalid, clock=self.clock)
         self.client = Client(self.pace, self.invalid, fake.api_url)
         self.channel = fake.add_guild("home").add_text_channel("talk")
+        self.address = ChannelAddress(self.channel.id)
         self.outbox = Outbox(
             self.client,
             self.pace,
@@ -55,12 +57,12 @@ class Desk:
 
     async def send(self, text: str, nonce: str = "1-0", *, reply_to: int | None = None) -> int:
         """Send something to the channel."""
-        return await self.outbox.send(self.channel.id, text, nonce=nonce, reply_to=reply_to)
+        return await self.outbox.send(self.address, text, nonce=nonce, reply_to=reply_to)
 
     async def edit(self, message_id: int, text: str) -> None:
         """Edit something in the channel."""
         await self.pace.ready(self.channel.id, message_id, final=True)
-        await self.outbox.edit(self.channel.id, message_id, text)
+        await self.outbox.edit(self.address, message_id, text)
 
 
 @asynccontextmanager

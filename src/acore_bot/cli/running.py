@@ -1,5 +1,6 @@
 """How every command runs: settings first, one event loop, and errors as a line and a remedy."""
 
+import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from acore_bot.config import Settings
 
 INTERRUPTED = 130  # what shells report for SIGINT: 128 + 2
+
+# As discord.py logs them: in addresses, in the names of limits, and in what it heard.
+_TOKENS = (
+    (re.compile(r"/(webhooks|interactions)/\d+/[^/ ?'\"\s]+"), r"/\1/…/…"),
+    (re.compile(r"\b\d{15,}\+[^ '\"\s]+"), "…"),
+    (re.compile(r"([\"']token[\"']: ?[\"'])[^\"']+"), r"\1…"),
+)
 
 
 class Context(Struct, frozen=True):
@@ -77,24 +85,45 @@ def _log_to_stderr(*, debug: bool, is_watched: bool) -> None:
 
     # What a person has to know is said as an answer or an error; the log is for those who look.
     quiet = logging.WARNING if is_watched else logging.CRITICAL + 1
+    handler = logging.StreamHandler()
     logging.basicConfig(
         level=logging.DEBUG if debug else quiet,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        handlers=[handler],
     )
     if is_watched and not debug:
         logging.getLogger("acore_bot").setLevel(logging.INFO)
         # That it has no voice, and that it thinks itself late: neither is for an owner to mend.
         for name in ("discord.client", "discord.gateway"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        logging.getLogger().handlers[0].addFilter(_without_foreign_traceback)
+        handler.addFilter(_without_foreign_traceback)
+    handler.addFilter(_without_tokens)
 
 
 def _without_foreign_traceback(record: "logging.LogRecord") -> bool:
     """Let a library's fault be a line: its inner life says nothing to an owner."""
     if not record.name.startswith("acore_bot") and record.exc_info:
-        record.msg = f"{record.getMessage()} ({record.exc_info[1]!r})"
+        error = record.exc_info[1]
+        record.msg = f"{record.getMessage()} ({type(error).__name__}: {error})"
         record.args, record.exc_info, record.exc_text = None, None, None
     return True
+
+
+def _without_tokens(record: "logging.LogRecord") -> bool:
+    """Cut out by what anybody could post in the bot's name."""
+    import logging
+
+    record.msg, record.args = _cut(record.getMessage()), None
+    if record.exc_info:
+        told = record.exc_text or logging.Formatter().formatException(record.exc_info)
+        record.exc_text = _cut(told)
+    return True
+
+
+def _cut(text: str) -> str:
+    for token, remainder in _TOKENS:
+        text = token.sub(remainder, text)
+    return text
 
 
 def _complain(error: AcoreError) -> None:

@@ -13,6 +13,11 @@ class DropReply:
 
 
 @dataclass(frozen=True)
+class TimeOut:
+    """Perform the request, then answer 504, as what stands before Discord does."""
+
+
+@dataclass(frozen=True)
 class Reset:
     """Reset the connection without performing the request."""
 
@@ -47,7 +52,7 @@ MISSING_PERMISSIONS = Fail(403, 50013, "Missing Permissions")
 MISSING_ACCESS = Fail(403, 50001, "Missing Access")
 UNKNOWN_CHANNEL = Fail(404, 10003, "Unknown Channel")
 UNKNOWN_MESSAGE = Fail(404, 10008, "Unknown Message")
-Fault: TypeAlias = DropReply | Reset | Fail | TooMany | Delay
+Fault: TypeAlias = DropReply | TimeOut | Reset | Fail | TooMany | Delay
 Script: TypeAlias = Callable[[Request], Fault | None] | Sequence[Fault | None]
 
 

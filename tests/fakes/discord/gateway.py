@@ -123,6 +123,13 @@ class Gateway:
         """Close the next connections that identify, with a code such as 4004 or 4011."""
         self.identify_refusals.extend([code] * count)
 
+    def push_interaction(self, channel: Channel, body: JSON) -> None:
+        """Tell of an interaction, which needs no intent: one session alone hears of it."""
+        for session in list(self.sessions.values()):
+            if session.holds(channel.guild):
+                session.push("INTERACTION_CREATE", body)
+        self._changes.note()
+
     # How it serves.
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -201,6 +201,13 @@ def _plain_message_json(message: Message, is_readable: IsReadable) -> JSON:
         payload["nonce"] = message.nonce
     if message.is_from_webhook:
         payload["webhook_id"] = str(message.author.id)
+    if message.interaction_id is not None:
+        payload["interaction_metadata"] = {
+            "id": str(message.interaction_id),
+            "type": 2,
+            "user": user_json(message.author),
+            "authorizing_integration_owners": {},
+        }
     return payload
 
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import BodyPartReader, web
-from tests.fakes.discord.faults import Delay, DropReply, Fail, Faults, Reset, TooMany
+from tests.fakes.discord.faults import Delay, DropReply, Fail, Faults, Reset, TimeOut, TooMany
 from tests.fakes.discord.limits import Limits, Verdict
 from tests.fakes.discord.payloads import JSON
 from tests.fakes.discord.records import Changes, Request
@@ -119,16 +119,19 @@ class Rest:
             verdict = Verdict({}, fault.retry_after)
             return self._too_many(verdict, fault.scope, fault.code)
         if isinstance(fault, Fail) and fault.status in _GATEWAY_TROUBLE:
-            # What stands before Discord speaks HTML.
-            return web.Response(status=fault.status, text="<html>", content_type="text/html")
+            return _before_discord(fault.status)
         response = self._serve_within_limits(request, fault if isinstance(fault, Fail) else None)
+        if isinstance(fault, TimeOut):
+            return _before_discord(504)
         return None if isinstance(fault, DropReply) else response
 
     def _serve_within_limits(self, request: Request, fault: Fail | None) -> web.Response:
         if self._limits.is_banned():
             # Without `Via`, as from Cloudflare itself.
             return web.Response(status=429, text="error code: 1015")
-        if request.headers.get("Authorization") != f"Bot {self._world.token}":
+        is_known = request.headers.get("Authorization") == f"Bot {self._world.token}"
+        # Whoever answers an interaction shows its own token, in the path.
+        if not is_known and not request.path.startswith(("/interactions/", "/webhooks/")):
             return self._json(401, {"message": "401: Unauthorized", "code": 0}, {})
         verdict = self._limits.take(request.route, request.ids[0] if request.ids else 0)
         if verdict.retry_after is not None:
@@ -182,6 +185,11 @@ class Rest:
             body=json.dumps(body).encode(),
             headers={"Content-Type": "application/json", **headers},
         )
+
+
+def _before_discord(status: int) -> web.Response:
+    # What stands before Discord speaks HTML.
+    return web.Response(status=status, text="<html>", content_type="text/html")
 
 
 async def _read_form(incoming: web.Request) -> tuple[dict[str, Any], tuple[File, ...]]:

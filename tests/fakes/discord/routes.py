@@ -1,7 +1,7 @@
 """What each REST route does, and what Discord refuses, with its own error codes."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -16,6 +16,7 @@ from tests.fakes.discord.world import World
 
 MAX_CONTENT = 2_000
 MAX_NONCE = 25
+MAX_THREAD_NAME = 100
 NONCE_SECONDS = 300.0
 MAX_FILE_BYTES = 10 * 1024 * 1024
 
@@ -62,6 +63,7 @@ class Routes:
             "edit_message": self._edit_message,
             "typing": self._type,
             "delete_message": self._delete_message,
+            "start_thread": self._start_thread,
             "get_message": self._get_message,
             "get_messages": self._get_messages,
             "get_channel": self._get_channel,
@@ -76,6 +78,10 @@ class Routes:
             "get_member": self._get_member,
             "put_commands": self._put_commands,
         }
+
+    def add(self, performers: Mapping[str, Callable[[Request], Reply]]) -> None:
+        """Let others perform routes of theirs."""
+        self._performers |= performers
 
     def perform(self, request: Request) -> Reply:
         """Do what a request asks. Raises `Refused`."""
@@ -132,6 +138,19 @@ class Routes:
             raise Refused(403, 50013, "Missing Permissions")
         self._world.delete(message)
         return Reply(204)
+
+    def _start_thread(self, request: Request) -> Reply:
+        message = self._message(request)
+        channel, guild = message.channel, message.channel.guild
+        if guild is None or channel.is_thread:
+            raise Refused(400, 50024, "Cannot execute action on this channel type")
+        if message.id in self._world.channels:
+            raise Refused(400, 160004, "A thread has already been created for this message")
+        name = request.body["name"]
+        if not 1 <= len(name) <= MAX_THREAD_NAME:
+            self._refuse_form(request, 50035, "Invalid Form Body", "name")
+        thread = guild.add_thread(channel, name, thread_id=message.id)
+        return Reply(201, payloads.channel_json(thread))
 
     def _get_message(self, request: Request) -> Reply:
         self._check_permission(self._channel(request), "read_message_history")
@@ -325,7 +344,8 @@ def _form_errors(key: str, code: str) -> JSON:
 
 
 def _route(method: str, path: str, name: str) -> tuple[str, re.Pattern[str], str]:
-    return method, re.compile(path.replace("ID", r"(\d+)")), name
+    pattern = path.replace("TOKEN", r"[\w-]+").replace("ID", r"(\d+)")
+    return method, re.compile(pattern), name
 
 
 _ROUTES: Iterable[tuple[str, re.Pattern[str], str]] = (
@@ -333,6 +353,7 @@ _ROUTES: Iterable[tuple[str, re.Pattern[str], str]] = (
     _route("POST", "/channels/ID/messages", "create_message"),
     _route("POST", "/channels/ID/typing", "typing"),
     _route("DELETE", "/channels/ID/messages/ID", "delete_message"),
+    _route("POST", "/channels/ID/messages/ID/threads", "start_thread"),
     _route("GET", "/channels/ID/messages/ID", "get_message"),
     _route("GET", "/channels/ID/messages", "get_messages"),
     _route("GET", "/channels/ID", "get_channel"),
@@ -346,6 +367,12 @@ _ROUTES: Iterable[tuple[str, re.Pattern[str], str]] = (
     _route("GET", "/guilds/ID/threads/active", "get_active_threads"),
     _route("GET", "/guilds/ID/members/ID", "get_member"),
     _route("PUT", "/applications/ID(?:/guilds/ID)?/commands", "put_commands"),
+    _route("POST", "/interactions/ID/TOKEN/callback", "respond"),
+    _route("POST", "/webhooks/ID/TOKEN", "follow_up"),
+    _route("PATCH", "/webhooks/ID/TOKEN/messages/@original", "edit_original"),
+    _route("DELETE", "/webhooks/ID/TOKEN/messages/@original", "delete_original"),
+    _route("PATCH", "/webhooks/ID/TOKEN/messages/ID", "edit_follow_up"),
+    _route("DELETE", "/webhooks/ID/TOKEN/messages/ID", "delete_follow_up"),
 )
 
 

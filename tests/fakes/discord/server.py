@@ -15,6 +15,10 @@ deleted by `delete`. The n-th guild, from 0, belongs to shard n modulo their cou
 **Acts.** `say`, `edit_message`, `delete_message`; connected clients hear of all. They see content
 only as the real one lets them.
 
+**Interactions.** `interact` lets somebody use a command, a form or a button, by its raw data, and
+returns what will become of it: whether and when it was acknowledged, within the three seconds that
+Discord waits, its `texts`, its `whispers`.
+
 **Limits.** `limits.by_route["edit_message"] = Limit(5, 5.0)` and the like; `limits.everything`;
 `limits.invalid_requests`. Windows are fixed and count by `clock`.
 
@@ -44,8 +48,10 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 from tests.fakes.discord.faults import Faults, Script
 from tests.fakes.discord.gateway import Gateway, Identified, Resumed
+from tests.fakes.discord.interactions import COMMAND, Interaction, Interactions
 from tests.fakes.discord.limits import Limits
 from tests.fakes.discord.mentions import Pings, pings_of
+from tests.fakes.discord.payloads import JSON
 from tests.fakes.discord.records import Changes, Request
 from tests.fakes.discord.rest import PREFIX, Rest
 from tests.fakes.discord.routes import Routes
@@ -84,6 +90,9 @@ class FakeDiscord:
         self._changes = Changes()
         self.gateway = Gateway(self.world, clock, self._changes)
         self._routes = Routes(self.world, self.gateway, clock)
+        self.interactions = Interactions(
+            self.world, self._routes, clock, self.gateway.push_interaction
+        )
         self.rest = Rest(
             self.world,
             self._routes,
@@ -199,6 +208,24 @@ class FakeDiscord:
         """Let somebody delete a message."""
         self.world.delete(message)
         await asyncio.sleep(0)
+
+    async def interact(
+        self,
+        user: User,
+        channel: Channel,
+        data: JSON,
+        *,
+        kind: int = COMMAND,
+        permissions: int = 0,
+        message: Message | None = None,
+    ) -> Interaction:
+        """Let somebody use a command, a form or, under a message, a button. `permissions` are
+        those of the person in the channel."""
+        interaction = self.interactions.begin(
+            user, channel, data, kind=kind, permissions=permissions, message=message
+        )
+        await asyncio.sleep(0)
+        return interaction
 
     def fault(self, route: str, script: Script) -> None:
         """Let a route fail as a script tells."""

@@ -108,7 +108,8 @@ class Revision:
 
 @dataclass(eq=False)
 class Message:
-    """A message. `pings` are all that it would have caused, in any of its `revisions`."""
+    """A message. `pings` are all that it would have caused, in any of its `revisions`;
+    `interaction_id` is what it answers, if anybody asked by an interaction."""
 
     id: int
     channel: "Channel"
@@ -130,6 +131,7 @@ class Message:
     revisions: list[Revision] = field(default_factory=list)
     edited_at: datetime | None = None
     is_deleted: bool = False
+    interaction_id: int | None = None
 
 
 @dataclass(eq=False)
@@ -219,11 +221,18 @@ class Guild:
         return channel
 
     def add_thread(
-        self, channel: Channel, name: str, owner: User | None = None, *, is_private: bool = False
+        self,
+        channel: Channel,
+        name: str,
+        owner: User | None = None,
+        *,
+        is_private: bool = False,
+        thread_id: int | None = None,
     ) -> Channel:
-        """Add a thread to a channel; the bot owns it if nobody else does."""
+        """Add a thread to a channel; the bot owns it if nobody else does. One that begins under a
+        message has its id."""
         thread = Channel(
-            self.world.next_id(),
+            thread_id or self.world.next_id(),
             name,
             self.world,
             kind=PRIVATE_THREAD if is_private else PUBLIC_THREAD,

@@ -58,6 +58,10 @@ class World:
         """Return an id that nothing has yet."""
         return next(self._ids)
 
+    def next_message_id(self) -> int:
+        """Return an id for a message, or for an interaction, as it is made of the time."""
+        return self._message_ids.next()
+
     def adopt(self, channel: Channel) -> None:
         """Let a new channel be found by its id."""
         self.channels[channel.id] = channel

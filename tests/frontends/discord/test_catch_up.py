@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import discord
 import pytest
@@ -85,6 +86,9 @@ class Bot:
         if self.mend_failure:
             raise self.mend_failure
         self.mended[message_id] = text
+
+    async def interact(self, interaction: discord.Interaction) -> None:
+        """Nobody uses commands here."""
 
     async def catch_up(self, shard_id: int, lost_at: datetime | None) -> None:
         """Catch up, and say so."""
@@ -246,6 +250,54 @@ async def test_an_answer_that_broke_off_is_marked(fake: FakeDiscord, clock: Wall
     async with started(Bot(fake, clock), fake) as bot:
         assert bot.mended == {half.id: f"Hal{NOTE}"}
     assert whole.id not in bot.mended
+
+
+def mask(client: discord.Client, fake: FakeDiscord) -> None:
+    """Let what webhooks said be said by those of the bot's own application."""
+    real, ours = client.http.logs_from, {"application_id": str(fake.bot_user.id)}
+
+    async def logs_from(*args: Any, **options: Any) -> Any:  # noqa: ANN401
+        found: Any = await real(*args, **options)
+        for one in (*found, *[one.get("referenced_message") or {} for one in found]):
+            one.update(ours if "webhook_id" in one else {})
+        return found
+
+    client.http.logs_from = logs_from  # type: ignore[method-assign]
+
+
+async def test_what_the_bot_said_under_another_name_is_known(
+    fake: FakeDiscord, clock: WallClock
+) -> None:
+    """An answer that broke off is marked, what has one is left alone, and a reply to it concerns
+    the bot."""
+    ada, talk = town(fake)
+    zoe = fake.add_user("Zoe")
+    asked = await fake.say(ada, talk, "1", mentions=[fake.bot_user])
+    half = await fake.say(zoe, talk, f"Hal{CURSOR}", webhook=True, reply_to=asked)
+    await fake.say(ada, talk, "why?", reply_to=half, ping=False)
+    clock.seconds += 1
+    bot = Bot(fake, clock)
+    mask(bot.client, fake)
+    async with started(bot, fake):
+        assert bot.mended == {half.id: f"Hal{NOTE}"}
+        assert bot.heard == ["why?"]
+
+
+async def test_private_chats_are_found_by_conversations_of_one_person(
+    fake: FakeDiscord, clock: WallClock
+) -> None:
+    """The person's id behind the channel's changes nothing, and nothing is read back twice."""
+    ada, _ = town(fake)
+    private = fake.open_dm(ada)
+    await fake.say(ada, private, "private")
+    bot = Bot(fake, clock)
+    name = conversation_name(private.id)
+
+    async def recent() -> Iterable[str]:
+        return [f"{name}/{ada.id}", name]
+
+    bot.catching_up._recent_channels = recent
+    assert await heard_by(bot, fake) == ["private"]
 
 
 async def test_an_answer_that_is_being_written_is_not_marked(

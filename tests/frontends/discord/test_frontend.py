@@ -19,17 +19,20 @@ import discord
 import pytest
 import simcord
 from discord.backoff import ExponentialBackoff
+from tests.fakes.discord import payloads
 from tests.fakes.discord.faults import MISSING_ACCESS, Fail, Reset
 from tests.fakes.discord.gateway import DISALLOWED_INTENTS
+from tests.fakes.discord.intents import PRIVILEGED
 from tests.fakes.discord.server import FakeDiscord
 from tests.fakes.discord.things import Channel, User
+from tests.fakes.served import Witness, served
 
 from acore_bot import app, config
 from acore_bot.chat.reply import CURSOR
 from acore_bot.contracts import Handler, ReplyTarget
 from acore_bot.errors import FrontendRefused
 from acore_bot.frontends.discord import Discord
-from acore_bot.frontends.discord.outbox import NO_FILE
+from acore_bot.frontends.discord.drafts import NO_FILE
 from acore_bot.frontends.discord.translate import conversation_name
 from acore_bot.messages import IncomingCommand, IncomingMessage
 from acore_bot.providers.scripted import Scripted
@@ -76,6 +79,12 @@ class Kind(Changing):
             message_id = await target.post(f"You s{CURSOR}")
             await target.ready(message_id, final=True)
             await target.edit(message_id, f"You said: {incoming.text}", final=True)
+
+
+@pytest.fixture
+def core() -> Witness:
+    """A core that remembers what it was told."""
+    return Witness()
 
 
 @pytest.fixture
@@ -279,6 +288,30 @@ async def test_s18_it_never_hears_itself_and_knows_other_bots(
     ]
 
 
+async def test_s18_it_does_not_hear_itself_under_another_name(
+    fake: FakeDiscord, kind: Kind
+) -> None:
+    """What a webhook of its own application says is its own; a reply to that is a reply to it."""
+    ada, talk = town(fake)
+    listeners = fake.world.listeners[:]
+    async with serving(fake, frontend_of(fake), kind):
+        fake.world.listeners.clear()
+        masked = await fake.say(ada, talk, "I am Zoe", webhook=True)
+        asked = await fake.say(ada, talk, "hello Zoe", reply_to=masked, ping=False)
+        fake.world.listeners += listeners
+        ours = {"application_id": str(fake.bot_user.id)}
+        said = payloads.gateway_message_json(masked, lambda _: True) | ours
+        reply = payloads.gateway_message_json(asked, lambda _: True)
+        reply["referenced_message"] |= ours
+        for session in fake.gateway.sessions.values():
+            session.push("MESSAGE_CREATE", said)
+            session.push("MESSAGE_CREATE", reply)
+        await kind.until(lambda: kind.heard)
+    (heard,) = kind.heard
+    assert (heard.text, heard.replies_to_bot, heard.quotes) == ("hello Zoe", True, ())
+    assert not heard.addresses_others
+
+
 async def test_a_channel_that_refuses_us_is_not_listened_to(fake: FakeDiscord, kind: Kind) -> None:
     """Once Discord said no, messages there cost no request, until the mute is over."""
     ada, talk = town(fake)
@@ -335,6 +368,37 @@ async def test_what_was_said_in_a_gap_is_answered(
         ("before", False),
         ("between", True),
     ]
+
+
+async def test_commands_that_are_slow_to_register_hold_nothing_back(
+    fake: FakeDiscord, core: Witness
+) -> None:
+    """What was missed is heard while Discord still takes its time over the commands."""
+    ada, talk = town(fake)
+    gate = asyncio.Event()
+
+    async def load() -> str:
+        await gate.wait()
+        return ""
+
+    await fake.say(ada, talk, "missed", mentions=[fake.bot_user])
+    async with served(fake, core, load_digest=load):
+        await core.until(lambda: core.heard)
+        gate.set()
+        await fake.until(lambda: fake.requests_to("put_commands"))
+    assert [heard.text for heard in core.heard] == ["missed"]
+
+
+async def test_an_answer_that_is_marked_as_interrupted_has_no_buttons(
+    fake: FakeDiscord, core: Witness
+) -> None:
+    """There is nothing to stop any more."""
+    _, talk = town(fake)
+    fake.world.post(fake.bot_user, talk, f"Hal{CURSOR}")
+    async with served(fake, core, cursor=CURSOR):
+        await fake.until(lambda: fake.requests_to("edit_message"))
+    (request,) = fake.requests_to("edit_message")
+    assert request.body["components"] == []
 
 
 async def test_a_login_is_tried_until_discord_is_there(fake: FakeDiscord, kind: Kind) -> None:
@@ -399,13 +463,52 @@ async def test_r7_an_intent_that_is_not_granted_names_the_switch(fake: FakeDisco
     assert [one.refused_with for one in fake.identifies] == [DISALLOWED_INTENTS]
 
 
-async def test_without_the_intent_no_privilege_is_needed(fake: FakeDiscord, kind: Kind) -> None:
+async def test_p8_without_the_intent_no_privilege_is_needed(fake: FakeDiscord, kind: Kind) -> None:
     """Whoever does not ask for content is let in, and still answers mentions."""
     ada, talk = town(fake)
     fake.gateway.granted_intents = 0
     async with serving(fake, frontend_of(fake, message_content=False), kind):
         await fake.say(ada, talk, "hello", mentions=[fake.bot_user])
         await fake.until(lambda: fake.answers(talk) == ["You said: hello"])
+    assert [one.intents & PRIVILEGED for one in fake.identifies] == [0]
+
+
+async def test_p8_if_its_owner_allows_it_does_without_the_intent(
+    fake: FakeDiscord, kind: Kind, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Refused with content, it asks once more without, says so once, and answers mentions."""
+    ada, talk = town(fake)
+    fake.gateway.granted_intents = 0
+    async with serving(fake, frontend_of(fake, degrades=True), kind):
+        await fake.say(ada, talk, "hello", mentions=[fake.bot_user])
+        await fake.until(lambda: fake.answers(talk) == ["You said: hello"])
+        assert len(fake.identifies) == 2
+    assert [one.refused_with for one in fake.identifies] == [DISALLOWED_INTENTS, None]
+    assert fake.identifies[1].intents & PRIVILEGED == 0
+    assert sum("Message Content Intent" in one.message for one in caplog.records) == 1
+
+
+@pytest.mark.parametrize(("asks", "sessions"), [(True, 2), (False, 1)])
+async def test_p8_it_does_without_once_and_not_forever(
+    fake: FakeDiscord, asks: bool, sessions: int
+) -> None:
+    """If that is refused as well, or there was nothing to do without, it is refused for good."""
+    town(fake)
+    fake.gateway.refuse_identifies(DISALLOWED_INTENTS, 10)
+    await refused(frontend_of(fake, degrades=True, message_content=asks))
+    assert len(fake.identifies) == sessions
+
+
+@pytest.mark.parametrize(("degrades", "state"), [(False, "fault"), (True, "note")])
+async def test_p8_the_examination_says_what_it_will_do_without(
+    fake: FakeDiscord, degrades: bool, state: str
+) -> None:
+    """What is not granted is a fault only if the bot cannot serve for it."""
+    fake.gateway.granted_intents = 0
+    findings = await frontend_of(fake, degrades=degrades).examine()
+    about_content = [one for one in findings if "content of all messages" in one.sentence]
+    assert [one.state for one in about_content] == [state]
+    assert "Message Content Intent" in about_content[0].remedy
 
 
 # Stopping.
@@ -578,7 +681,7 @@ async def test_r4_after_a_restart_nothing_is_answered_twice(
     for expected in (5, 10, 15):
         async with (
             open_bot(Scripted(answers=[["Well, ", asyncio.Event()]])) as bot,
-            serving(fake, frontend_of(fake), bot.handler),
+            serving(fake, frontend_of(fake), bot.core),
         ):
             for channel in channels:
                 await fake.say(ada, channel, f"hello {expected}", mentions=[fake.bot_user])
@@ -605,7 +708,7 @@ async def test_an_answer_that_is_too_long_for_a_channel_without_files(
     ada, talk = town(fake)
     talk.deny("attach_files")
     async with open_bot(Scripted(answers=["word " * 6_000])) as bot:
-        async with serving(fake, frontend_of(fake), bot.handler):
+        async with serving(fake, frontend_of(fake), bot.core):
             await fake.say(ada, talk, "long", mentions=[fake.bot_user])
             await fake.until(lambda: fake.answers(talk)[-1:] == [NO_FILE])
         (known,) = await bot.history.conversations()
@@ -635,7 +738,7 @@ async def test_r5_what_was_missed_is_answered_by_the_next_one(
     for _ in range(2):
         async with (
             open_bot(Scripted()) as bot,
-            serving(fake, frontend_of(fake, recent_channels=recent), bot.handler),
+            serving(fake, frontend_of(fake, recent_channels=recent), bot.core),
         ):
             await fake.until(lambda: len(fake.messages_of_bot()) == 6)
     replied_to = [one.reply_to.id for one in fake.messages_of_bot() if one.reply_to]

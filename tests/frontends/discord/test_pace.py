@@ -351,7 +351,8 @@ def test_a_limit_that_was_hit_holds_its_channel_alone() -> None:
     async def story() -> None:
         pace = EditPace(clock=now)
         path = "/api/v10/channels/1/messages/1"
-        pace.observe("PATCH", path, 429, CIMultiDict({"Retry-After": "7"}))
+        async with pace.editing(1, 1):
+            pace.observe("PATCH", path, 429, CIMultiDict({"Retry-After": "7"}))
         assert await granted(pace, 2, 2) == 0.0
         assert await granted(pace, 1, 1, final=True) == 7.0
 
@@ -540,5 +541,21 @@ def test_told_to_stop_only_final_texts_are_granted() -> None:
         for task in (before, after, typing):
             task.cancel()
         await asyncio.wait((before, after, typing))
+
+    leap(story)
+
+
+def test_a_webhook_has_limits_of_its_own() -> None:
+    """What an answer to an edit by a webhook tells is learnt for the webhook, not for the channel
+    in which it speaks."""
+
+    async def story() -> None:
+        pace = EditPace(clock=now)
+        await pace.ready(10, 1, final=True)
+        async with pace.editing(10, 1):
+            path = "/api/v10/webhooks/77/to-ken_1/messages/1"
+            pace.observe("PATCH", path, 429, CIMultiDict({"Retry-After": "7"}))
+        assert await granted(pace, 2, 2, final=True) == 0.0
+        assert await granted(pace, 10, 1, final=True) == 7.0
 
     leap(story)

@@ -19,13 +19,13 @@ from acore_bot.chat.names import speaker_name
 from acore_bot.chat.prompt import PromptBuilder, PromptOptions, Question
 from acore_bot.chat.tokens import TokenEstimator
 from acore_bot.frontends.discord.translate import (
+    HEARD_TYPES,
     concerns_bot,
     conversation_name,
-    is_heard,
     readable_name,
     to_incoming,
 )
-from acore_bot.messages import Attachment, Author, IncomingMessage, ModelInfo, Quote
+from acore_bot.messages import Attachment, Author, IncomingMessage, ModelInfo, Place, Quote
 
 TAKES_EVERYTHING = {"parse": ["everyone", "roles", "users"], "replied_user": True}
 
@@ -107,6 +107,7 @@ def test_a_plain_message_arrives_as_it_was_said(town: Town) -> None:
         author=Author(str(town.ada.id), "Ada"),
         text="Hello, all 2 < 3!",
         created_at=heard.created_at,
+        place=Place(str(town.guild.id), str(town.general.id)),
     )
     assert abs((heard.created_at - said.created_at).total_seconds()) < 0.01
     assert heard.created_at.tzinfo == UTC
@@ -284,11 +285,11 @@ def test_s18_bots_and_webhooks_are_known_as_such(town: Town) -> None:
 def test_system_messages_are_not_heard(town: Town) -> None:
     """A join, a pin or a boost is nothing that somebody said."""
     said = town.say("Hi")
-    assert is_heard(town.parse(said))
-    assert is_heard(town.parse(town.say("Hi", reply_to=said)))
+    assert town.parse(said).type in HEARD_TYPES
+    assert town.parse(town.say("Hi", reply_to=said)).type in HEARD_TYPES
     for kind in (6, 7, 8, 18, 21):
         said.kind = kind
-        assert not is_heard(town.parse(said))
+        assert town.parse(said).type not in HEARD_TYPES
 
 
 def test_what_concerns_the_bot(town: Town) -> None:
@@ -302,8 +303,8 @@ def test_what_concerns_the_bot(town: Town) -> None:
         town.say("Hi", reply_to=answer),
     ]
     others = [town.say("Hi @everyone"), town.say("Hi", reply_to=town.say("x", by=town.ben))]
-    assert all(concerns_bot(town.parse(said), bot) for said in concerning)
-    assert not any(concerns_bot(town.parse(said), bot) for said in others)
+    assert all(concerns_bot(town.parse(said), bot, None) for said in concerning)
+    assert not any(concerns_bot(town.parse(said), bot, None) for said in others)
 
 
 def test_a_late_message_says_so(town: Town) -> None:
@@ -441,3 +442,33 @@ def test_readable_names_of_people_stay_as_they_are() -> None:
 def test_old_times_and_future_ones_are_dates(town: Town) -> None:
     """A time before 1970 is as readable as any other."""
     assert town.hear("<t:-86400>").text == "1969-12-31 00:00 UTC"
+
+
+def test_a_message_says_where_it_is_and_who_its_author_is_there() -> None:
+    """The place is the guild and the channel; roles are those of the author, but for everyone's."""
+    town = Town()
+    tea, milk = town.guild.add_role("tea"), town.guild.add_role("milk")
+    town.guild.add_member(town.ada, roles=[tea, milk])
+    heard = town.hear("hello")
+    assert heard.place == Place(str(town.guild.id), str(town.general.id))
+    assert heard.roles == (str(tea.id), str(milk.id))
+    assert town.hear("hello", by=town.ben).roles == ()
+
+
+def test_a_thread_is_in_the_place_of_its_channel() -> None:
+    """Its conversation is its own all the same."""
+    town = Town()
+    heard = town.hear("hello", channel=town.thread)
+    assert heard.place == Place(str(town.guild.id), str(town.general.id))
+    assert heard.conversation == conversation_name(town.thread.id)
+    assert heard.is_thread
+
+
+def test_a_private_chat_is_in_no_guild() -> None:
+    """Nobody has roles there."""
+    town = Town()
+    chat = town.world.open_dm(town.ada)
+    heard = town.hear("hello", channel=chat)
+    assert heard.place == Place("", str(chat.id))
+    assert heard.roles == ()
+    assert not heard.is_thread

@@ -14,10 +14,14 @@ from typing import Protocol, TypeAlias
 
 import aiohttp
 import discord
-from discord.abc import User
 
 from acore_bot.errors import AcoreError, TargetGone
-from acore_bot.frontends.discord.translate import CONVERSATION_PREFIX, concerns_bot, is_heard
+from acore_bot.frontends.discord.translate import (
+    CONVERSATION_PREFIX,
+    HEARD_TYPES,
+    concerns_bot,
+    is_of_bot,
+)
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +43,7 @@ Channel: TypeAlias = GuildChannel | discord.DMChannel
 
 
 class Mend(Protocol):
-    """Shows another text in a message of ours. Raises `TargetGone`."""
+    """Shows another text in a message of ours, and no buttons. Raises `TargetGone`."""
 
     async def __call__(self, channel_id: int, message_id: int, text: str) -> None:
         """Do it."""
@@ -104,14 +108,13 @@ class CatchUp:
         except AcoreError as error:
             log.warning("private chats are not read back: %s", error)
             return []
-        names = [name for name in known if _channel_id(name) is not None]
-        found = [await self._fetch_private(name) for name in names[:MAX_PRIVATE_CHANNELS]]
+        # Several people may have conversations of their own in one channel.
+        ids = [one for one in dict.fromkeys(map(_channel_id, known)) if one is not None]
+        found = [await self._fetch_private(one) for one in ids[:MAX_PRIVATE_CHANNELS]]
         return [channel for channel in found if channel is not None]
 
-    async def _fetch_private(self, name: str) -> Channel | None:
-        channel_id = _channel_id(name)
-        guilds = self._client.guilds
-        if channel_id is None or any(guild.get_channel_or_thread(channel_id) for guild in guilds):
+    async def _fetch_private(self, channel_id: int) -> Channel | None:
+        if any(guild.get_channel_or_thread(channel_id) for guild in self._client.guilds):
             return None
         try:
             channel = await self._client.fetch_channel(channel_id)
@@ -130,18 +133,26 @@ class CatchUp:
                 log.warning("channel %d could not be read back: %s", channel.id, kind)
 
     async def _read(self, channel: Channel, horizon: int) -> None:
-        bot = self._client.user
-        assert bot is not None
         after = discord.Object(horizon - 1)
         newest_first = channel.history(limit=MAX_MESSAGES, after=after, oldest_first=False)
         messages = [message async for message in newest_first][::-1]
-        ours = [message for message in messages if message.author.id == bot.id]
+        ours = [message for message in messages if self._is_ours(message)]
         for message in ours:
             await self._mark_if_unfinished(message)
         answered = self._answered(messages, ours)
         for message in messages:
-            if message.id not in answered and _wants_answer(message, bot):
+            if message.id not in answered and self._wants_answer(message):
                 await self._hear(message)
+
+    def _is_ours(self, message: discord.Message) -> bool:
+        bot = self._client.user
+        return bot is not None and is_of_bot(message, bot, self._client.application_id)
+
+    def _wants_answer(self, message: discord.Message) -> bool:
+        bot = self._client.user
+        if bot is None or message.type not in HEARD_TYPES or self._is_ours(message):
+            return False
+        return concerns_bot(message, bot, self._client.application_id)
 
     def _answered(
         self, messages: Sequence[discord.Message], ours: Sequence[discord.Message]
@@ -196,13 +207,10 @@ def _length(text: str) -> int:
     return len(text.encode("utf-16-le")) // 2
 
 
-def _wants_answer(message: discord.Message, bot: User) -> bool:
-    return message.author.id != bot.id and is_heard(message) and concerns_bot(message, bot)
-
-
 def _channel_id(conversation: str) -> int | None:
-    number = conversation.removeprefix(CONVERSATION_PREFIX)
-    is_ours = number != conversation and number.isascii() and number.isdigit()
+    name = conversation.partition("/")[0]
+    number = name.removeprefix(CONVERSATION_PREFIX)
+    is_ours = number != name and number.isascii() and number.isdigit()
     return int(number) if is_ours else None
 
 

@@ -15,7 +15,6 @@ from typing import Any, Protocol, cast
 
 import aiohttp
 import discord
-from discord import app_commands
 from discord.state import AutoShardedConnectionState
 from yarl import URL
 
@@ -35,6 +34,10 @@ class Listener(Protocol):
 
     async def hear(self, message: discord.Message) -> None:
         """Take a message that was said just now."""
+        ...
+
+    async def interact(self, interaction: discord.Interaction) -> None:
+        """Answer a command, a menu, a form or a button that was used just now."""
         ...
 
     async def catch_up(self, shard_id: int, lost_at: datetime | None) -> None:
@@ -99,8 +102,23 @@ class GatewayClient(RestClient):
         self.connector = discord.utils.MISSING
 
 
+class ConnectionState(AutoShardedConnectionState["DiscordClient"]):
+    """What discord.py knows of the servers, without those that a new session does not name: the bot
+    was removed from them while nobody listened."""
+
+    def parse_ready(self, data: Any) -> None:  # noqa: ANN401  # as discord.py has it
+        """Take note of a new session, and of the servers that its shard has lost."""
+        shard_id, named = data["shard"][0], {int(guild["id"]) for guild in data["guilds"]}
+        lost = [one for one in self.guilds if one.shard_id == shard_id and one.id not in named]
+        for guild in lost:
+            self._remove_guild(guild)
+        super().parse_ready(data)
+        for guild in lost:
+            self.dispatch("guild_remove", guild)
+
+
 class DiscordClient(discord.AutoShardedClient):
-    """A bot whose only commands are those of its `tree`. `trace` hears of every request to REST."""
+    """A bot. `trace` hears of every request to REST."""
 
     http: GatewayClient
 
@@ -135,22 +153,38 @@ class DiscordClient(discord.AutoShardedClient):
             allowed_mentions=discord.AllowedMentions.none(),
             **_sharding(shard_ids, shard_count),
         )
-        self.tree = app_commands.CommandTree(self)
 
-    def _get_state(self, **options: Any) -> AutoShardedConnectionState[Any]:  # noqa: ANN401
+    def _get_state(self, **options: Any) -> ConnectionState:  # noqa: ANN401
         # Here discord.py has made its HTTP client and given it to nobody yet.
         self.http = GatewayClient(
             self.loop, http_trace=self._trace, max_ratelimit_timeout=MAX_RATELIMIT_SECONDS
         )
         self.http.api_url = self._api_url
         self.http.gateway_url = URL(self._gateway_url) if self._gateway_url else None
-        return super()._get_state(**options)
+        return ConnectionState(
+            dispatch=self.dispatch,
+            handlers=self._handlers,
+            hooks=self._hooks,
+            http=self.http,
+            **options,
+        )
 
     def dispatch(self, event_name: str, /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Hand an event to its method."""
         # discord.py says before each event that it comes, which nobody here wants to know.
         if event_name != "socket_event_type":
             super().dispatch(event_name, *args, **kwargs)
+
+    async def on_interaction(self, interaction: discord.Interaction) -> None:
+        """Hand on what people use."""
+        await self._listener.interact(interaction)
+
+    async def start_over(self, *, message_content: bool) -> None:
+        """Be as before the login, with other intents, after Discord refused the ones of before."""
+        self.clear()
+        await self.http.forget_session()
+        self._connection._intents = least_intents(message_content=message_content)  # noqa: SLF001
+        await self._async_setup_hook()
 
     async def on_shard_disconnect(self, shard_id: int) -> None:
         """Remember since when a shard hears nothing."""

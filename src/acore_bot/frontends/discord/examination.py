@@ -36,8 +36,11 @@ def invite_link(application_id: int) -> str:
     )
 
 
-async def examine(client: DiscordClient, token: str) -> tuple[Finding, ...]:
-    """Ask Discord who we are and what we may, without the gateway. Closes the client."""
+async def examine(
+    client: DiscordClient, token: str, *, degrades: bool = False
+) -> tuple[Finding, ...]:
+    """Ask Discord who we are and what we may, without the gateway. Closes the client. `degrades`:
+    the bot is content with less than the settings ask for."""
     try:
         async with asyncio.timeout(EXAMINATION_SECONDS), client:
             user = await client.http.static_login(token)
@@ -46,7 +49,9 @@ async def examine(client: DiscordClient, token: str) -> tuple[Finding, ...]:
         return (_failure(error),)
     return (
         Finding(SUBJECT, "ok", f"{user['username']} is known to Discord."),
-        _about_content(application.flags, is_asked=client.intents.message_content),
+        _about_content(
+            application.flags, is_asked=client.intents.message_content, degrades=degrades
+        ),
         *_about_others(application.flags),
         Finding(SUBJECT, "ok", f"Invite it with: {invite_link(application.id)}"),
     )
@@ -65,12 +70,18 @@ def _failure(error: Exception) -> Finding:
     )
 
 
-def _about_content(flags: discord.ApplicationFlags, *, is_asked: bool) -> Finding:
+def _about_content(flags: discord.ApplicationFlags, *, is_asked: bool, degrades: bool) -> Finding:
     is_granted = flags.gateway_message_content or flags.gateway_message_content_limited
     match (is_asked, is_granted):
         case (True, True):
             told = "It reads messages that do not mention it, as the settings ask."
             return Finding(SUBJECT, "ok", told)
+        case (True, False) if degrades:
+            told = (
+                "The settings ask for the content of all messages, which Discord does not grant; "
+                "it will read only what is said to it, as they allow."
+            )
+            return Finding(SUBJECT, "note", told, INTENTS_REMEDY)
         case (True, False):
             told = "The settings ask for the content of all messages, which Discord does not grant."
             return Finding(SUBJECT, "fault", told, INTENTS_REMEDY)

@@ -6,7 +6,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -14,21 +14,27 @@ from functools import partial
 import aiohttp
 import discord
 
-from acore_bot.contracts import Handler
+from acore_bot.contracts import Core, Handler
 from acore_bot.errors import TargetGone
 from acore_bot.frontends.discord import examination
 from acore_bot.frontends.discord.attachments import AttachmentFetcher
 from acore_bot.frontends.discord.catch_up import CatchUp
 from acore_bot.frontends.discord.client import DiscordClient
+from acore_bot.frontends.discord.departures import Departures, LoadGuilds, NoteGuilds
+from acore_bot.frontends.discord.interactions.router import Router
+from acore_bot.frontends.discord.interactions.sync import CommandSync
+from acore_bot.frontends.discord.interactions.tree import payloads
 from acore_bot.frontends.discord.outbox import Outbox
 from acore_bot.frontends.discord.pace import EditPace
-from acore_bot.frontends.discord.refusals import refusal
+from acore_bot.frontends.discord.presses import Presses, is_press
+from acore_bot.frontends.discord.refusals import INTENTS_REMEDY, refusal
 from acore_bot.frontends.discord.reply import DiscordReply, Means
 from acore_bot.frontends.discord.rest import InvalidRequests, trace
 from acore_bot.frontends.discord.translate import HEARD_TYPES, to_incoming
 from acore_bot.frontends.discord.turns import SeenMessages, Turns
 from acore_bot.frontends.discord.typing import TypingKeeper
 from acore_bot.frontends.discord.watch import Watch
+from acore_bot.frontends.discord.webhooks import Masks
 from acore_bot.messages import Finding
 from acore_bot.telemetry.events import Event
 
@@ -39,12 +45,29 @@ log = logging.getLogger(__name__)
 GRACE_SECONDS = 2.0
 CANCELLED_SECONDS = 6.0
 CATCHING_UP_SECONDS = 0.5
+NOTING_SECONDS = 0.5
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 
 
 async def _nowhere() -> Iterable[str]:
     return ()
+
+
+async def _no_digest() -> str:
+    return ""
+
+
+async def _keep_no_digest(_: str) -> None:
+    pass
+
+
+async def _no_guilds(_: int) -> Collection[int]:
+    return ()
+
+
+async def _note_no_guilds(_: int, joined: Collection[int], left: Collection[int]) -> None:
+    pass
 
 
 def _now() -> datetime:
@@ -58,9 +81,13 @@ class Discord:
     `catch_up_seconds` is how far back a message may lie that was said while nobody listened; 0 asks
     for none. `recent_channels` names the conversations that the store knows, the latest first:
     private chats are found by them alone. `cursor` is what an unfinished answer ends in, by which
-    one that a crash cut off is found and marked; without it none is. `api_url` and `gateway_url`
-    replace Discord's own addresses. `now` is the time of day in UTC, `clock` a monotonic one; turns
-    get `grace_seconds` to finish when told to stop.
+    one that a crash cut off is found and marked; without it none is. With a `core` there are
+    buttons and commands, of which Discord is told when they changed: the two callables keep the
+    digest of what it was told; and the core hears of what is edited, deleted and left, also while
+    nobody listened, if `load_guilds` and `note_guilds` keep where this application was. With
+    `degrades` the bot serves without the content of messages if Discord does not grant it.
+    `api_url` and `gateway_url` replace Discord's own addresses. `now` is the time of day in UTC,
+    `clock` a monotonic one; turns get `grace_seconds` to finish when told to stop.
     """
 
     def __init__(
@@ -70,11 +97,17 @@ class Discord:
         api_url: str | None = None,
         gateway_url: str | None = None,
         message_content: bool = False,
+        degrades: bool = False,
         catch_up_seconds: float = 600.0,
         shard_ids: tuple[int, ...] | None = None,
         shard_count: int | None = None,
         recent_channels: Callable[[], Awaitable[Iterable[str]]] = _nowhere,
         cursor: str = "",
+        core: Core | None = None,
+        load_digest: Callable[[], Awaitable[str]] = _no_digest,
+        save_digest: Callable[[str], Awaitable[None]] = _keep_no_digest,
+        load_guilds: LoadGuilds = _no_guilds,
+        note_guilds: NoteGuilds = _note_no_guilds,
         grace_seconds: float = GRACE_SECONDS,
         fetch: AttachmentFetcher | None = None,
         now: Callable[[], datetime] = _now,
@@ -83,6 +116,7 @@ class Discord:
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._token = token
+        self._degrades = degrades
         self._grace_seconds = grace_seconds
         self._sleep, self._uniform = sleep, uniform
         self._pace, invalid = EditPace(clock=clock), InvalidRequests(clock=clock)
@@ -104,12 +138,31 @@ class Discord:
         self.client = self._make_client()
         self._outbox = Outbox(self.client, self._pace, invalid, clock=clock, sleep=sleep)
         self._typing = TypingKeeper(self._outbox, clock=clock, sleep=sleep)
-        self._means = Means(self._outbox, self._pace, self._typing, fetch or AttachmentFetcher())
+        self._means = Means(
+            self._outbox,
+            self._pace,
+            self._typing,
+            fetch or AttachmentFetcher(),
+            has_core=core is not None,
+            masks=Masks(self.client, clock=clock),
+        )
+        self._presses = Presses(self._means, core, clock=clock) if core else None
+        self._departures: Departures | None = None
+        if core is not None:
+            self._departures = Departures(
+                self.client, self._means, core, load_guilds=load_guilds, note_guilds=note_guilds
+            )
+            self._departures.listen()
+        self._router = Router(self._means, core, clock=clock, sleep=sleep) if core else None
+        sync = CommandSync(
+            self.client, payloads(), load_digest=load_digest, save_digest=save_digest
+        )
+        self._commands = sync if core else None
         self.watch = Watch(self.client, clock=clock, sleep=sleep)
         self._catch_up = CatchUp(
             self.client,
             hear=self._hear_late,
-            mend=self._outbox.mend,
+            mend=self._mend,
             cursor=cursor,
             recent_channels=recent_channels,
             catch_up_seconds=catch_up_seconds,
@@ -148,7 +201,8 @@ class Discord:
         """Ask Discord who we are and what we may."""
         if not self._token:
             return (examination.lacks_token(),)
-        return await examination.examine(self._make_client(), self._token)
+        client = self._make_client()
+        return await examination.examine(client, self._token, degrades=self._degrades)
 
     async def hear(self, message: discord.Message, *, is_late: bool = False) -> None:
         """Take a message, once, and return when it was answered or left alone."""
@@ -156,6 +210,7 @@ class Discord:
         if (
             bot is None
             or message.author.id == bot.id
+            or (message.webhook_id is not None and self._is_ours(message))
             or self._handler is None
             or self._turns.is_stopping
             or message.type not in HEARD_TYPES
@@ -166,11 +221,27 @@ class Discord:
             return
         task = self._turns.begin()
         try:
-            incoming = to_incoming(message, bot, is_late=is_late)
-            reply = DiscordReply(self._means, message.channel.id, message.id)
+            application_id = self.client.application_id
+            incoming = to_incoming(message, bot, application_id=application_id, is_late=is_late)
+            author_id = message.author.id
+            reply = DiscordReply(self._means, message.channel.id, message.id, author_id)
             await self._handler(incoming, reply)
         except TargetGone as error:
             log.info("an answer found no place in channel %d: %s", message.channel.id, error)
+        finally:
+            self._turns.end(task)
+
+    async def interact(self, interaction: discord.Interaction) -> None:
+        """Answer an interaction, and return when that is done."""
+        if self._router is None or self._presses is None or self._handler is None:
+            return
+        is_stopping = self._turns.is_stopping
+        task = self._turns.begin()
+        try:
+            if is_press(interaction):
+                await self._presses.press(interaction, is_stopping=is_stopping)
+            else:
+                await self._router.answer(interaction, self._handler, is_stopping=is_stopping)
         finally:
             self._turns.end(task)
 
@@ -181,7 +252,10 @@ class Discord:
         log.info("Connected as %s: shard %d, %d %s.", self.client.user, shard_id, servers, noun)
         task = self._catching_up.begin()
         try:
-            await self._catch_up.run(shard_id, lost_at)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._catch_up.run(shard_id, lost_at))
+                if self._commands is not None and shard_id == 0:
+                    group.create_task(self._commands.run())
         finally:
             self._catching_up.end(task)
 
@@ -192,9 +266,34 @@ class Discord:
             # One message that cannot be answered must not keep others from it.
             log.exception("a late message could not be answered")
 
+    def _is_ours(self, message: discord.Message) -> bool:
+        """Whether it was said by the bot under another name."""
+        application_id = self.client.application_id
+        return application_id is not None and message.application_id == application_id
+
+    async def _mend(self, channel_id: int, message_id: int, text: str) -> None:
+        address = await self._means.address_of(channel_id, message_id)
+        await self._outbox.mend(address, message_id, text)
+
     async def _serve(self) -> None:
         await self._insist(self._log_in)
-        await self._insist(self.client.connect)
+        await self._insist(self._connect)
+
+    async def _connect(self) -> None:
+        """Connect, without the content of messages if it is not granted and may be missing."""
+        try:
+            await self.client.connect()
+        except discord.PrivilegedIntentsRequired:
+            if not (self._degrades and self.client.intents.message_content):
+                raise
+            log.warning(
+                "Discord does not let this bot read the content of messages, so it serves without, "
+                "and hears only what is said to it. %s",
+                INTENTS_REMEDY,
+            )
+            await self.client.start_over(message_content=False)
+            await self._insist(self._log_in)
+            await self.client.connect()
 
     async def _log_in(self) -> None:
         try:
@@ -226,6 +325,8 @@ class Discord:
         grace_seconds = 0.0 if serving.done() else self._grace_seconds
         self._outbox.stop_growing()
         await self._turns.settle(grace_seconds, CANCELLED_SECONDS)
+        if self._departures is not None:
+            await self._departures.turns.settle(NOTING_SECONDS, NOTING_SECONDS)
         await self._catching_up.settle(0.0, CATCHING_UP_SECONDS)
         await self._typing.aclose()
 

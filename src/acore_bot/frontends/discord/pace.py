@@ -1,5 +1,6 @@
 """When each message may be edited: one scheduler for all conversations.
 
+A channel here is whatever has limits of its own: a webhook, and the answers to an interaction, too.
 Discord says in the headers of every answer how many edits a channel has left (`remaining`), and
 when its window ends (`resets_at`), after which there are `limit` again. From the window's first
 edit to its end we spread the rest evenly, and keep the last one for a final text, which then goes
@@ -49,7 +50,7 @@ UNUSED_SECONDS = 300.0
 MAX_SHOWN = 64
 # Who is told to edit does so at once or, finding nothing new to show, not at all.
 UNCLAIMED_SECONDS = 1.0
-_EDIT_PATH = re.compile(r"/channels/(\d+)/messages/(\d+)$")
+_EDIT_PATH = re.compile(r"/messages/(\d+)$")
 
 
 @dataclass(slots=True, eq=False)
@@ -194,6 +195,8 @@ class EditPace:
         self._is_stopping = False
         self._order = itertools.count()
         self._channels: OrderedDict[int, _Channel] = OrderedDict()  # the last used one is last
+        # The path of an edit by a webhook does not tell the channel, but the message does.
+        self._edited: dict[int, _Channel] = {}
         self._timers: list[tuple[float, int, _Channel, int]] = []
         self._ready: list[tuple[_Waiting, _Channel | None, int]] = []
         self._alarm: asyncio.TimerHandle | None = None
@@ -228,9 +231,11 @@ class EditPace:
         shown = channel.shown.setdefault(message_id, _Shown(self._clock()))
         async with shown.lock:
             channel.flying[message_id] = math.inf
+            self._edited[message_id] = channel
             try:
                 yield
             finally:
+                self._edited.pop(message_id, None)
                 channel.land(message_id)
                 if final:
                     channel.shown.pop(message_id, None)
@@ -259,9 +264,12 @@ class EditPace:
         place = _EDIT_PATH.search(path) if method == "PATCH" else None
         if not place:
             return
-        channel, now = self._channel(int(place[1])), self._clock()
+        message_id, now = int(place[1]), self._clock()
+        channel = self._edited.get(message_id)
+        if channel is None:
+            return  # an edit that asked nobody
         if "X-RateLimit-Remaining" in headers:
-            channel.learn(int(place[2]), headers, now)
+            channel.learn(message_id, headers, now)
         if status == 429:
             channel.held_until = now + _retry_after(headers)
         self._reschedule(channel)

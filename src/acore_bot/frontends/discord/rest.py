@@ -1,11 +1,14 @@
-"""Discord's REST interface as discord.py speaks it, but for three things.
+"""Discord's REST interface as discord.py speaks it, but for five things.
 
 It may be at another address, for one client and not for all. An answer is given out when it is
 there, instead of after the limit that it used up has been renewed: whoever asks next waits, and
-nobody else. And what the answers say about limits is told to those who pace us.
+nobody else. What the answers say about limits is told to those who pace us. The first word to an
+interaction does not wait for the end of the global limit, which is none of its. And a post by a
+token, which has no nonce, is not repeated beneath us when Discord failed to say what became of it.
 """
 
 import asyncio
+import copy
 import logging
 import math
 import time
@@ -19,12 +22,24 @@ import aiohttp
 import discord
 from discord.http import HTTPClient, Ratelimit, Route
 
+from acore_bot.errors import AcoreError
 from acore_bot.frontends.discord.pace import EditPace
 
 log = logging.getLogger(__name__)
 
 INVALID_WINDOW_SECONDS = 600.0
 MAX_INVALID_REQUESTS = 2_000  # Discord bans an address at 10,000
+
+
+def told(error: BaseException) -> str:
+    """Say for the log what went wrong. The error's own text may hold what was sent, and so a token
+    that nobody may read."""
+    name = type(error).__name__
+    if isinstance(error, AcoreError):
+        return str(error)  # which are made to be read
+    if isinstance(error, discord.HTTPException):
+        return f"{name} {error.status} (code {error.code})"
+    return name
 
 
 class PromptRatelimit(Ratelimit):
@@ -99,8 +114,18 @@ class RestClient(HTTPClient):
     ) -> Any:  # noqa: ANN401
         """Send a request. Raises what discord.py raises."""
         if self.api_url is not None:
-            route.url = self.api_url + route.url.removeprefix(route.BASE)
-        return await super().request(route, files=files, form=form, **kwargs)
+            # Whoever asks may ask again by the same route.
+            route, asked = copy.copy(route), route
+            route.url = self.api_url + asked.url.removeprefix(asked.BASE)
+        by = self._ungated() if route.path.startswith("/interactions/") else self
+        return await HTTPClient.request(by, route, files=files, form=form, **kwargs)
+
+    def _ungated(self) -> "RestClient":
+        """Return a twin, of the same session and limits, that waits for no global limit."""
+        twin = copy.copy(self)
+        twin._global_over = asyncio.Event()  # noqa: SLF001
+        twin._global_over.set()  # noqa: SLF001
+        return twin
 
 
 class InvalidRequests:
@@ -160,12 +185,21 @@ def trace(pace: EditPace, invalid: InvalidRequests) -> aiohttp.TraceConfig:
         status, headers = params.response.status, params.response.headers
         invalid.observe(status, headers.get("X-RateLimit-Scope"))
         pace.observe(params.method, params.url.path, status, headers)
+        if status >= 500 and _has_no_nonce(params.method, params.url.path):
+            # discord.py would post it once more; those who sent it know better.
+            params.response.close()
+            raise discord.DiscordServerError(params.response, "")
 
     config.on_request_start.append(on_start)
     config.on_request_end.append(on_end)
     return config
 
 
+def _has_no_nonce(method: str, path: str) -> bool:
+    return method == "POST" and "/webhooks/" in path
+
+
 def _asks_the_pace(method: str, path: str) -> bool:
+    # What goes by a token was let in by the outbox already.
     is_post = method == "POST" and path.endswith(("/messages", "/typing"))
-    return is_post or (method == "PATCH" and "/messages/" in path)
+    return is_post or "/webhooks/" in path or (method == "PATCH" and "/messages/" in path)

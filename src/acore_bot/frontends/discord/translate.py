@@ -19,6 +19,7 @@ from acore_bot.messages import (
     Attachment,
     Author,
     IncomingMessage,
+    Place,
     Quote,
     SnowflakeSequence,
     printable,
@@ -28,6 +29,8 @@ from acore_bot.messages import (
 CONVERSATION_PREFIX = "discord:"
 MAX_NAME_CHARACTERS = 32
 MAX_REMEMBERED_NAMES = 4096  # every message has one, and people say more than one
+MAX_REMEMBERED_PLACES = 4096
+# What somebody said: joins, pins and the like are no messages.
 HEARD_TYPES = frozenset({discord.MessageType.default, discord.MessageType.reply})
 
 # The five shapes that Discord shows as something else than they are written.
@@ -48,28 +51,54 @@ def conversation_name(channel_id: int) -> str:
     return f"{CONVERSATION_PREFIX}{channel_id}"
 
 
-def is_heard(message: discord.Message) -> bool:
-    """Whether somebody said this: joins, pins and the like are no messages."""
-    return message.type in HEARD_TYPES
+@lru_cache(MAX_REMEMBERED_PLACES)
+def whereabouts(guild_id: int, channel_id: int, parent_id: int) -> tuple[str, Place]:
+    """Return the conversation of a channel and its place. In private the guild is 0; for a thread
+    the parent is another channel."""
+    return conversation_name(channel_id), Place(str(guild_id or ""), str(parent_id))
 
 
-def to_incoming(message: discord.Message, bot: User, *, is_late: bool = False) -> IncomingMessage:
-    """Say what was heard. Only the message's own data and the guild's cache are asked."""
+def roles_of(user: User | discord.Member) -> tuple[str, ...]:
+    """Return the ids of a person's roles in a guild, but for the one that all have."""
+    # To ask for the roles themselves would cost ten times as much, for every message.
+    roles = getattr(user, "_roles", None)
+    return _as_texts(tuple(roles)) if roles else ()
+
+
+@lru_cache(MAX_REMEMBERED_PLACES)
+def _as_texts(ids: tuple[int, ...]) -> tuple[str, ...]:
+    return tuple(map(str, ids))
+
+
+def to_incoming(
+    message: discord.Message,
+    bot: User,
+    *,
+    application_id: int | None = None,
+    is_late: bool = False,
+) -> IncomingMessage:
+    """Say what was heard. Only the message's own data and the guild's cache are asked. By the
+    `application_id` the bot knows what it said under other names."""
     author, channel, content = message.author, message.channel, message.content
+    parent_id = channel.parent_id if isinstance(channel, discord.Thread) else channel.id
+    guild_id = message.guild.id if message.guild else 0
+    conversation, place = whereabouts(guild_id, channel.id, parent_id)
     incoming = IncomingMessage(
         id=message.id,
-        conversation=conversation_name(channel.id),
+        conversation=conversation,
         author=_author(author),
         text=_text_without_address(message, bot) if "<" in content else content,
         created_at=_time_of(message.id),
+        place=place,
+        roles=roles_of(author),
         is_private=isinstance(channel, discord.DMChannel),
-        is_thread=isinstance(channel, discord.Thread),
+        is_thread=parent_id != channel.id,
         is_late=is_late,
         author_is_bot=author.bot or message.webhook_id is not None,
     )
     # Most messages have none of these, and all messages of all channels come here.
     if message.mentions or message.reference or message.attachments:
-        return _with_company(incoming, message, bot)
+        return _with_company(incoming, message, bot, application_id)
     return incoming
 
 
@@ -79,31 +108,39 @@ def _time_of(snowflake: int) -> datetime:
 
 
 def _with_company(
-    incoming: IncomingMessage, message: discord.Message, bot: User
+    incoming: IncomingMessage, message: discord.Message, bot: User, application_id: int | None
 ) -> IncomingMessage:
     """Add whom it addresses, and what it brings along."""
     replied_to = _replied_to(message)
     recipient = replied_to.author.id if replied_to else None
+    if replied_to is not None and is_of_bot(replied_to, bot, application_id):
+        recipient, replied_to = bot.id, None  # what the bot said itself is no quote
     named = {user.id for user in message.mentions if _is_named(message.content, user.id)}
     others = (named | {recipient}) - {bot.id, message.author.id, None}
-    quoted = (*message.attachments, *_quoted_attachments(message, replied_to, bot))
+    quoted = (*message.attachments, *_quoted_attachments(message, replied_to))
     return structs.replace(
         incoming,
         reply_to=_reply_to(message),
         mentions_bot=bot.id in named,
         replies_to_bot=recipient == bot.id,
         addresses_others=bool(others),
-        quotes=tuple(_quotes(message, replied_to, bot)),
+        quotes=tuple(_quotes(message, replied_to)),
         attachments=tuple(map(_attachment, quoted)),
     )
 
 
-def concerns_bot(message: discord.Message, bot: User) -> bool:
+def is_of_bot(message: discord.Message, bot: User, application_id: int | None) -> bool:
+    """Whether the bot said it, under its own name or another."""
+    is_masked = message.webhook_id is not None and application_id is not None
+    return message.author.id == bot.id or (is_masked and message.application_id == application_id)
+
+
+def concerns_bot(message: discord.Message, bot: User, application_id: int | None) -> bool:
     """Whether it was said to the bot beyond doubt: in private, by a mention, or as a reply."""
     if isinstance(message.channel, discord.DMChannel):
         return True
     replied_to = _replied_to(message)
-    if replied_to is not None and replied_to.author.id == bot.id:
+    if replied_to is not None and is_of_bot(replied_to, bot, application_id):
         return True
     return any(user.id == bot.id for user in message.mentions)
 
@@ -128,7 +165,12 @@ def _visible(name: str) -> Iterable[str]:
 
 
 def _author(user: User) -> Author:
-    return Author(str(user.id), readable_name(user.display_name) or "someone")
+    return _as_author(user.id, user.display_name)
+
+
+@lru_cache(MAX_REMEMBERED_NAMES)
+def _as_author(user_id: int, name: str) -> Author:
+    return Author(str(user_id), readable_name(name) or "someone")
 
 
 def _replied_to(message: discord.Message) -> discord.Message | None:
@@ -197,11 +239,9 @@ def _readable_time(seconds: int) -> str:
         return ""
 
 
-def _quotes(
-    message: discord.Message, replied_to: discord.Message | None, bot: User
-) -> Iterable[Quote]:
-    if replied_to is not None and replied_to.author.id != bot.id:
-        text = "\n".join([_readable(replied_to.content, replied_to), *_embedded(replied_to)])
+def _quotes(message: discord.Message, replied_to: discord.Message | None) -> Iterable[Quote]:
+    if replied_to is not None:
+        text = "\n".join([_readable(replied_to.content, replied_to), *embedded(replied_to)])
         # Without a text too: what we may not read, the model must not make up.
         if text.strip() or not replied_to.attachments:
             yield Quote(kind="reply", text=text.strip(), author=_author(replied_to.author))
@@ -210,17 +250,17 @@ def _quotes(
             yield Quote(kind="forward", text=_readable(snapshot.content, message).strip())
 
 
-def _embedded(message: discord.Message) -> Iterable[str]:
-    """What a bot said in embeds. Those of people are previews of links, which nobody said."""
+def embedded(message: discord.Message) -> Iterable[str]:
+    """Return what a bot said in embeds. Those of people are previews of links, said by nobody."""
     if message.author.bot:
         for embed in message.embeds:
             yield from filter(None, (embed.title, embed.description))
 
 
 def _quoted_attachments(
-    message: discord.Message, replied_to: discord.Message | None, bot: User
+    message: discord.Message, replied_to: discord.Message | None
 ) -> Iterable[discord.Attachment]:
-    if replied_to is not None and replied_to.author.id != bot.id:
+    if replied_to is not None:
         yield from replied_to.attachments
     for snapshot in message.message_snapshots:
         yield from snapshot.attachments
