@@ -10,11 +10,10 @@ window that slides by a message, and the reading of both is compared.
 
 import argparse
 import asyncio
+import io
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -23,9 +22,8 @@ from msgspec import Struct, to_builtins
 
 from acore_bot import app, config
 from acore_bot.contracts import ChatModel
-from acore_bot.errors import FileUnreadable
+from acore_bot.frontends.terminal.piped import PipedReply, Writer
 from acore_bot.messages import (
-    Attachment,
     Author,
     ChatMessage,
     ChatRequest,
@@ -65,41 +63,6 @@ class Row(Struct, frozen=True):
         return self.prompt - self.cached
 
 
-class SilentTarget:
-    """A place where answers are shown to nobody."""
-
-    def __init__(self, snowflakes: SnowflakeSequence) -> None:
-        self._snowflakes = snowflakes
-
-    @property
-    def max_length(self) -> int | None:
-        """Take texts of any length."""
-        return None
-
-    @asynccontextmanager
-    async def typing(self) -> AsyncIterator[None]:
-        """Show nothing."""
-        yield
-
-    async def post(self, text: str, *, final: bool = False) -> int:  # noqa: ARG002
-        """Show nothing."""
-        return self._snowflakes.next()
-
-    async def ready(self, message_id: int, *, final: bool = False) -> None:
-        """Be ready."""
-
-    async def edit(self, message_id: int, text: str, *, final: bool = False) -> None:
-        """Show nothing."""
-
-    async def attach(self, text: str, file_name: str, content: str) -> int:  # noqa: ARG002
-        """Show nothing."""
-        return self._snowflakes.next()
-
-    async def fetch(self, attachment: Attachment) -> bytes:
-        """Have no files."""
-        raise FileUnreadable(f"There is no {attachment.name}.")
-
-
 def question(turn: int) -> str:
     """Return what the person says in a turn: a few dozen tokens, each time others."""
     return f"Turn {turn}. Let me tell you of {TOPICS[turn % len(TOPICS)]}; what do you think of it?"
@@ -121,7 +84,7 @@ async def hold_our_way(settings: config.Settings, turns: int) -> list[Row]:
                 created_at=datetime.now(UTC),
                 is_private=True,
             )
-            await bot.core(message, SilentTarget(snowflakes))
+            await bot.core(message, PipedReply(snowflakes, Writer(io.StringIO())))
             finished = next(event for event in happened if isinstance(event, TurnFinished))
             was_trimmed = any(isinstance(event, PromptTrimmed) for event in happened)
             rows.append(_row(turn, finished, rows, was_trimmed=was_trimmed))
