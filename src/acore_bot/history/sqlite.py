@@ -10,13 +10,14 @@ may take the last few, never the file.
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self, TypeAlias, TypeVar, cast
+from typing import Self, TypeAlias, cast
 
 from acore_bot.database.thread import DatabaseThread
+from acore_bot.database.traces import Traces
 from acore_bot.errors import DuplicateMessage
 from acore_bot.history.migrations import HISTORY
 from acore_bot.messages import Author, ConversationSummary, FinishReason, Message, Role, well_formed
@@ -24,7 +25,6 @@ from acore_bot.messages import Author, ConversationSummary, FinishReason, Messag
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
-Count = TypeVar("Count", int, bool)
 Row: TypeAlias = tuple[
     int, str, int | None, Role, str, str, str, FinishReason | None, str | None, int, str | None
 ]
@@ -111,7 +111,7 @@ class SQLiteHistory:
         # Absolute, because SQLite has its own ideas about names such as ":memory:".
         self.path = Path(path).absolute()
         self._thread = DatabaseThread(self.path, HISTORY)
-        self._may_have_traces = True
+        self._traces = Traces(self._thread)
 
     @classmethod
     @asynccontextmanager
@@ -152,25 +152,27 @@ class SQLiteHistory:
         """Replace a message's text. False if there is no such message."""
         arguments = (well_formed(text), message_id)
         update = "UPDATE messages SET text = ? WHERE id = ?"
-        return await self._remove(
+        return await self._traces.remove(
             lambda connection: connection.execute(update, arguments).rowcount > 0
         )
 
     async def delete(self, message_id: int) -> bool:
         """Remove a message; what continued it continues its parent. False if there is none."""
-        return await self._remove(lambda connection: _delete(connection, message_id))
+        return await self._traces.remove(lambda connection: _delete(connection, message_id))
 
     async def replace(self, message: Message) -> bool:
         """Put a message in the place of the one with its id, all of it. False if there is none."""
         row = _to_row(message)
         parts = [(part, message.id) for part in message.part_ids]
-        return await self._remove(lambda connection: _replace(connection, row, parts))
+        return await self._traces.remove(lambda connection: _replace(connection, row, parts))
 
     async def clear(self, conversation: str) -> int:
         """Remove a whole conversation. Return how many messages it had."""
         arguments = (well_formed(conversation),)
         delete = "DELETE FROM messages WHERE conversation = ?"
-        return await self._remove(lambda connection: connection.execute(delete, arguments).rowcount)
+        return await self._traces.remove(
+            lambda connection: connection.execute(delete, arguments).rowcount
+        )
 
     async def said_by(self, author_id: str) -> tuple[Message, ...]:
         """Return all that a person said, oldest first. It reads the whole file."""
@@ -204,7 +206,9 @@ class SQLiteHistory:
         """Remove what was said in a conversation before a moment. Return how many that were."""
         arguments = (well_formed(conversation), (before - EPOCH) // MICROSECOND)
         delete = "DELETE FROM messages WHERE conversation = ? AND created_at < ?"
-        return await self._remove(lambda connection: connection.execute(delete, arguments).rowcount)
+        return await self._traces.remove(
+            lambda connection: connection.execute(delete, arguments).rowcount
+        )
 
     async def leave_no_trace(self) -> None:
         """Write the whole file anew if anything was removed or edited since that was last done, or
@@ -213,14 +217,7 @@ class SQLiteHistory:
         Others wait meanwhile. Raises `HistoryError` if another process is reading the file all the
         while, or if there is no room for it; then the next call tries again.
         """
-        if not self._may_have_traces:
-            return
-        self._may_have_traces = False  # what is removed meanwhile may leave some
-        try:
-            await self._thread.leave_no_trace()
-        except BaseException:
-            self._may_have_traces = True
-            raise
+        await self._traces.clear()
 
     async def conversations(self) -> tuple[ConversationSummary, ...]:
         """List the conversations, the one with the newest message first."""
@@ -237,19 +234,6 @@ class SQLiteHistory:
         It takes about as long as reading the file does, and other calls wait meanwhile.
         """
         await self._thread.check()
-
-    async def _remove(self, work: Callable[[sqlite3.Connection], Count]) -> Count:
-        """Do work that returns how much it removed or overwrote, and leave none of that in the
-        log."""
-        try:
-            count = await self._thread.write(work)
-        except BaseException:  # who is cancelled does not know
-            self._may_have_traces = True
-            raise
-        if count:
-            self._may_have_traces = True
-            await self._thread.empty_log()
-        return count
 
 
 def _insert(

@@ -2,13 +2,14 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 from msgspec import structs
 
 from acore_bot.database.thread import DatabaseThread
+from acore_bot.database.traces import Traces
 from acore_bot.messages import AnswerRecord, Place, Quote, well_formed
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,7 +39,7 @@ class SQLiteAnswers:
 
     def __init__(self, thread: DatabaseThread) -> None:
         self._thread = thread
-        self._may_have_traces = True
+        self._traces = Traces(self._thread)
 
     async def put(self, record: AnswerRecord) -> None:
         """Store a record in the place of a former one of the same id."""
@@ -63,7 +64,9 @@ class SQLiteAnswers:
     async def delete(self, answer_id: int) -> bool:
         """Remove a record. False if there was none."""
         delete = "DELETE FROM answers WHERE id = ?"
-        return await self._remove(lambda connection: _count(connection, delete, answer_id)) > 0
+        return (
+            await self._traces.remove(lambda connection: _count(connection, delete, answer_id)) > 0
+        )
 
     async def erase(self, author_id: str) -> int:
         """Remove all records of a person, where the conversations are that they had alone, and what
@@ -83,7 +86,9 @@ class SQLiteAnswers:
         """Remove the records of a conversation from before a moment. Return how many."""
         name, moment = well_formed(conversation), (before - EPOCH) // MICROSECOND
         delete = "DELETE FROM answers WHERE conversation = ? AND created_at < ?"
-        return await self._remove(lambda connection: _count(connection, delete, name, moment))
+        return await self._traces.remove(
+            lambda connection: _count(connection, delete, name, moment)
+        )
 
     async def conversations(self, place: Place) -> tuple[str, ...]:
         """Name the conversations that are known to be in a guild, or in a channel of it."""
@@ -102,33 +107,15 @@ class SQLiteAnswers:
     async def forget_conversation(self, conversation: str) -> None:
         """Remove the records of a conversation, and where it was."""
         name = well_formed(conversation)
-        await self._remove(lambda connection: _forget_conversation(connection, name))
+        await self._traces.remove(lambda connection: _forget_conversation(connection, name))
 
     async def leave_no_trace(self) -> None:
         """Write the whole file anew if anything was removed since that was last done, or since
         nobody knows when: another process may have been killed before it could do so."""
-        if not self._may_have_traces:
-            return
-        self._may_have_traces = False  # what is removed meanwhile may leave some
-        try:
-            await self._thread.leave_no_trace()
-        except BaseException:
-            self._may_have_traces = True
-            raise
+        await self._traces.clear()
 
     async def _select(self, select: str, key: tuple[int | str]) -> tuple[AnswerRecord, ...]:
         return await self._thread.read(lambda connection: _decode(connection.execute(select, key)))
-
-    async def _remove(self, work: Callable[[sqlite3.Connection], int]) -> int:
-        try:
-            count = await self._thread.write(work)
-        except BaseException:  # who is cancelled does not know
-            self._may_have_traces = True
-            raise
-        if count:
-            self._may_have_traces = True
-            await self._thread.empty_log()
-        return count
 
 
 def _put(connection: sqlite3.Connection, record: AnswerRecord, text: str) -> None:
