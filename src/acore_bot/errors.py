@@ -316,6 +316,13 @@ class AuthFailed(ModelError):
     counts_for_breaker, opens_breaker = True, True
 
 
+class KeyMissing(AuthFailed):
+    """A cloud is named, and no key for it is set. It is we who say so, before any connection."""
+
+    kind = "key_missing"
+    meaning = "{who} needs a key, and none is set."
+
+
 class NoCredit(ModelError):
     """HTTP 402."""
 

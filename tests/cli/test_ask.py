@@ -160,6 +160,29 @@ async def test_the_key_is_sent_and_never_printed(
     assert "sk-very" not in done.out + done.err
 
 
+async def test_a_local_only_bot_asks_no_cloud(
+    command: Command, server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `chat.local_only`, neither a question nor the examination reaches a cloud."""
+    server.play(CHAT, HEAD + chunked([piece(content="Hi."), end_of("stop"), DONE]))
+    settings = {"ACORE_CHAT__LOCAL_ONLY": "true", "ACORE_PROVIDERS__FAKE__LOCAL": "false"}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    asked, examined = await command.run("ask", "Hello?"), await command.run("doctor")
+    assert (asked.code, asked.out, examined.code) == (1, "", 1)
+    assert "fake/tiny computes in a cloud, and this place is kept from clouds." in asked.err
+    assert "✗ model        fake/tiny computes in a cloud" in examined.out
+    assert server.asked == []
+
+
+def test_a_cloud_without_a_key_is_not_asked(invoke: Invoke, scripted: None) -> None:
+    """A missing key is called missing, with the name of the setting, before any connection."""
+    result = invoke("ask", "--model", "openai/gpt-x", "Hello?")
+    assert result.exit_code == 1
+    assert "openai needs a key, and none is set." in result.stderr
+    assert "Set OPENAI_API_KEY or providers.openai.api_key to use it." in result.stderr
+
+
 async def test_flags_reach_the_request(command: Command, server: ModelServer) -> None:
     """`--max-tokens`, `--temperature` and `--persona` decide what the model is asked."""
     await command.run("ask", "--max-tokens=7", "--temperature=0.25", "--persona=tutor", "Hello?")

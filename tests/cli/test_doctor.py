@@ -31,7 +31,7 @@ async def test_all_is_well_without_any_set_up(command: Command, home: Path) -> N
     assert "· ollama       ollama cannot be reached.\n" in done.out
     assert "no key, so not asked\n               Set OPENROUTER_API_KEY or" in done.out
     assert "\n  embedded/smollm2: 4,096 tokens, text only\n" in done.out
-    assert done.out.endswith("\nAll is well.\n")
+    assert done.out.endswith("\nAll is well; · is worth a look.\n")
     assert "✗" not in done.out
 
 
@@ -77,7 +77,7 @@ async def test_a_server_that_refuses_is_a_fault(command: Command, server: ModelS
     assert (done.code, done.err) == (1, "")
     assert "✗ model        fake/tiny does not accept our key.\n" in done.out
     assert "Check the provider's key in the settings.\n" in done.out
-    assert done.out.endswith("\nThe bot cannot answer as it is set up now.\n")
+    assert done.out.endswith("\nWhat is marked ✗ does not work as it is set up now.\n")
     assert "sk-very" not in done.out
 
 

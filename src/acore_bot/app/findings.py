@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from msgspec import structs
 
+from acore_bot.app.opening import how_to_set_key
 from acore_bot.chat.persona import PersonaLibrary
 from acore_bot.config import Settings, lacks_key
 from acore_bot.contracts import History
@@ -18,8 +19,6 @@ log = logging.getLogger(__name__)
 
 Word: TypeAlias = Callable[[AcoreError], tuple[str, str]]
 """Puts an error into a sentence and a remedy."""
-
-KEYS_OF_CLOUDS = {"openrouter": "OPENROUTER_API_KEY", "openai": "OPENAI_API_KEY"}
 
 
 def in_full(error: AcoreError) -> tuple[str, str]:
@@ -73,7 +72,8 @@ async def _probe(settings: Settings, routed: RoutedModel, word: Word) -> Finding
         routed.provider(settings.chat.model.partition("/")[0])
     except AcoreError as error:  # what keeps it from being opened may name what is the owner's
         return Finding("model", "fault", *word(error))
-    return await health.probe(routed, settings.chat.model)
+    chat = settings.chat
+    return await health.probe(routed, chat.model, local_only=chat.local_only)
 
 
 def examine_persona(settings: Settings, personas: PersonaLibrary, word: Word = in_full) -> Finding:
@@ -91,9 +91,9 @@ async def _examine_provider(
     needed_provider, _, needed_model = settings.chat.model.partition("/")
     is_needed = name == needed_provider
     if lacks_key(settings.providers[name]) and not is_needed:
-        variable = KEYS_OF_CLOUDS.get(name)
-        remedy = f"Set {variable + ' or ' if variable else ''}providers.{name}.api_key to use it."
-        return Finding(name, "note", "no key, so not asked", remedy), ()
+        return Finding(name, "note", "no key, so not asked", how_to_set_key(name)), ()
+    if settings.chat.local_only and not model.host(name).is_local:
+        return Finding(name, "note", "in a cloud, so not asked: chat.local_only is on"), ()
     try:
         provider = model.provider(name)
     except AcoreError as error:

@@ -17,10 +17,11 @@ from acore_bot.config import (
     ProviderSettings,
     Settings,
     TimeLimits,
+    lacks_key,
 )
 from acore_bot.config.providers import computes_here
 from acore_bot.contracts import Provider
-from acore_bot.errors import ConfigurationError
+from acore_bot.errors import ConfigurationError, KeyMissing
 from acore_bot.llm.limit import LimitedModel, LimitOptions
 from acore_bot.llm.route import UNKNOWN_HOST
 from acore_bot.messages import Host, StreamLimits
@@ -29,18 +30,28 @@ from acore_bot.telemetry.events import Emit, ignore
 log = logging.getLogger(__name__)
 
 STREAMS_OF_SCRIPTED = 8
+KEYS_OF_CLOUDS = {"openrouter": "OPENROUTER_API_KEY", "openai": "OPENAI_API_KEY"}
 SALT_FILE = "user_salt"
 SALT_BYTES = 32
 
 
 def open_limited_provider(settings: Settings, name: str, emit: Emit = ignore) -> Provider:
-    """Make a provider with a fair line before it. Raises `ConfigurationError`."""
+    """Make a provider with a fair line before it. Raises `ConfigurationError`, and `KeyMissing` for
+    a cloud that would only refuse us."""
+    if lacks_key(settings.providers[name]):
+        raise KeyMissing(provider=name, remedy=how_to_set_key(name))
     options = LimitOptions(
         max_streams=_max_streams(settings.providers[name]),
         max_waiting=settings.queue.max_waiting,
         max_wait_seconds=settings.queue.max_wait_seconds,
     )
     return LimitedModel(open_provider(settings, name, emit), options, name=name)
+
+
+def how_to_set_key(name: str) -> str:
+    """Say where a provider's key is set."""
+    variable = KEYS_OF_CLOUDS.get(name)
+    return f"Set {variable + ' or ' if variable else ''}providers.{name}.api_key to use it."
 
 
 def host_of(settings: Settings, name: str) -> Host:

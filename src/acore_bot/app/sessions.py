@@ -86,8 +86,9 @@ async def stateless_request(settings: Settings, model: ChatModel, text: str) -> 
         ),
         model=settings.chat.model,
         is_stateless=True,
+        is_local_only=settings.chat.local_only,
         system=persona.text,
         temperature=persona.temperature,
     )
-    info = await model.describe(question.model)
+    info = await model.describe(question.model, local_only=question.is_local_only)
     return make_prompts(settings, TokenEstimator()).build(question, info).request

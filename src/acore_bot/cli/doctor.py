@@ -30,7 +30,14 @@ def _print(report: Report) -> None:
         typer.echo("\nmodels")
     for model in report.models:
         typer.echo(f"  {printable(_described(model))}")
-    typer.echo("\nAll is well." if report.ok else "\nThe bot cannot answer as it is set up now.")
+    typer.echo(f"\n{_verdict(report)}")
+
+
+def _verdict(report: Report) -> str:
+    if not report.ok:
+        return "What is marked ✗ does not work as it is set up now."
+    has_notes = any(finding.state == "note" for finding in report.findings)
+    return "All is well; · is worth a look." if has_notes else "All is well."
 
 
 def _print_finding(finding: Finding) -> None:

@@ -17,7 +17,7 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises `AcoreError`."""
     for warning in settings.warnings:
         log.warning("%s", warning)
-    log.info("%s answers on Discord. Ctrl-C stops it.", settings.chat.model)
+    log.info("Connecting to Discord, with %s. Ctrl-C stops it.", settings.chat.model)
     await app.serve_discord(settings, log_event)
 
 

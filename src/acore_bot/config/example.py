@@ -65,7 +65,7 @@ def _providers() -> Iterator[str]:
 
 def _section(path: KeyPath, section: type[Section], tree: Mapping[str, object]) -> Iterator[str]:
     yield f"[{'.'.join(path)}]"
-    yield from _prose(section.__doc__ or "")
+    yield from _prose(" ".join((section.__doc__ or "").split()))
     # What is the section's own comes before the time limits that all providers share.
     for name, field in sorted(section.model_fields.items(), key=lambda item: _is_shared(item[0])):
         yield ""

@@ -161,7 +161,8 @@ class HistoryCacheSettings(Section):
 
 class BudgetSettings(Section):
     """What may be used in a day (UTC). Each is off unless it is set; on Discord, servers, channels
-    and roles can have less, never more."""
+    and roles can have less, never more. An answer begins only if the longest it may become, prompt
+    and chat.max_tokens, still fits: leave room for at least one. `acore ask` counts for nobody."""
 
     person_tokens: Whole | None = Field(
         default=None,
@@ -299,6 +300,49 @@ class DiscordSettings(Section):
     )
 
 
+class EventsSettings(Section):
+    """The log of what the bot did, for `acore stats`: figures and stable words, never what was said
+    or by whom."""
+
+    enabled: bool = Field(default=True, description="Whether it is written.")
+    batch_size: Whole = Field(
+        default=50, ge=1, le=10_000, description="How many events are one write to the disk."
+    )
+    batch_seconds: Seconds = Field(
+        default=5.0, description="How long an event waits for others at most."
+    )
+    keep_days: Whole = Field(
+        default=30, ge=1, le=3650, description="How many days with events are kept."
+    )
+    max_file_mib: Whole = Field(
+        default=64, ge=1, le=65_536, description="How large a file may become, in MiB."
+    )
+
+
+class OperatorSettings(Section):
+    """The operator's page of `acore run`: how it is doing, with /metrics, /healthz and /readyz."""
+
+    enabled: bool = Field(default=True, description="Whether it is served.")
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="Where it listens. Beyond this machine it takes a token, and should stand "
+        "behind a proxy that encrypts.",
+    )
+    port: Whole = Field(default=8642, ge=0, le=65_535, description="The port; 0 is any free one.")
+    token: Key = Field(
+        default=None,
+        examples=["a-long-random-text"],
+        description="Who knows it may look, 16 characters at least. ACORE_OPERATOR__TOKEN is the "
+        "same.",
+    )
+    names: Texts = Field(
+        default=(),
+        examples=[["bot.example.org"]],
+        description="Further names under which it may be reached, as through a proxy.",
+    )
+
+
 class Sections(Section):
     """What a file may hold: its sections."""
 
@@ -314,6 +358,8 @@ class Sections(Section):
     privacy: PrivacySettings = Field(default_factory=PrivacySettings)
     files: FilesSettings = Field(default_factory=FilesSettings)
     discord: DiscordSettings = Field(default_factory=DiscordSettings)
+    events: EventsSettings = Field(default_factory=EventsSettings)
+    operator: OperatorSettings = Field(default_factory=OperatorSettings)
 
 
 class Settings(Sections):

@@ -40,9 +40,11 @@ def report(findings: Iterable[Finding], models: Iterable[ModelFinding]) -> Repor
     return Report(is_well, findings, tuple(models))
 
 
-async def probe(model: ChatModel, name: str) -> Finding:
+async def probe(model: ChatModel, name: str, *, local_only: bool = False) -> Finding:
     """Ask a model for a few words, as the main job would."""
-    request = ChatRequest(model=name, messages=(PROBE,), max_tokens=PROBE_TOKENS)
+    request = ChatRequest(
+        model=name, messages=(PROBE,), max_tokens=PROBE_TOKENS, is_local_only=local_only
+    )
     try:
         async with model.stream(request) as pieces:
             ends = [piece async for piece in pieces if isinstance(piece, End)]
