@@ -21,6 +21,7 @@ from acore_bot.errors import DuplicateMessage, HistoryError
 from acore_bot.history.cache import CachedHistory, CacheOptions, _Entry
 from acore_bot.history.sqlite import SQLiteHistory
 from acore_bot.messages import Author, Message, Role
+from acore_bot.telemetry.events import Event, HistoryEvicted, HistoryRead
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -85,6 +86,19 @@ async def test_the_second_read_is_the_same_object(
     assert await cache.recent("tea", 50) is first
     assert await cache.recent("tea", 50) is first
     assert store.calls["recent"] == 1
+
+
+async def test_reads_and_evictions_are_told_of() -> None:
+    """Each read is told of as a hit or a miss, and each conversation that leaves the memory."""
+    told: list[Event] = []
+    store = SteppedHistory()
+    cache = CachedHistory(store, CacheOptions(max_entries=1), emit=told.append)
+    await cache.recent("tea", 5)
+    await cache.recent("tea", 5)
+    await cache.recent("tea", 3)
+    await cache.recent("milk", 5)
+    hit, miss = HistoryRead(is_hit=True), HistoryRead(is_hit=False)
+    assert told == [miss, hit, hit, miss, HistoryEvicted(1)]
 
 
 async def test_less_than_is_held_is_a_slice(cache: CachedHistory, store: SteppedHistory) -> None:

@@ -39,6 +39,7 @@ from acore_bot.messages import (
     Waiting,
 )
 from acore_bot.providers.scripted import Item, Scripted
+from acore_bot.telemetry.events import Event, FlightJoined
 
 HELLO = ChatRequest(
     model="scripted/script",
@@ -889,3 +890,14 @@ async def test_the_counts_tell_what_is_shared_now() -> None:
     stats = stats_of(model)
     assert [stats[name] for name in ("requests", "upstream_calls", "joined")] == [3, 2, 1]
     assert stats["saved_percent"] == 33.3
+
+
+async def test_each_who_joins_a_flight_is_told_of() -> None:
+    """An event says who joined a request in the air, and how many share it; who opens it does not
+    join."""
+    told: list[Event] = []
+    model = DeduplicatedModel(Scripted(answers=["One two"]), emit=told.append)
+    async with model.stream(HELLO), model.stream(HELLO), model.stream(HELLO):
+        pass
+    assert told == [FlightJoined("scripted/script", 2), FlightJoined("scripted/script", 3)]
+    await model.aclose()

@@ -166,6 +166,21 @@ async def test_the_wait_is_measured() -> None:
         assert await fourth.next() == Waiting(2, 10.0)
 
 
+async def test_the_end_tells_how_long_it_stood_in_line() -> None:
+    """Who waited is told at the end how long; who found a slot stood in no line."""
+    room = TeaRoom()
+    async with Guest(room, "bob") as bob, Guest(room) as ada:
+        assert isinstance(await ada.next(), Waiting)
+        room.clock.advance(3.0)
+        last = [piece async for piece in bob.pieces][-1]
+        await bob.leave()
+        room.clock.advance(5.0)  # reading takes its time too, which is no part of the line
+        late = [piece async for piece in ada.pieces][-1]
+    assert isinstance(last, End)
+    assert isinstance(late, End)
+    assert (last.queued_seconds, late.queued_seconds) == (0.0, 3.0)
+
+
 async def test_the_average_moves_with_what_is_new() -> None:
     """One answer moves the average by a fifth of the way, and ten of another length nearly all."""
     room = TeaRoom()

@@ -27,6 +27,7 @@ from acore_bot.messages import (
     Waiting,
 )
 from acore_bot.providers.scripted import CUT, Item, Scripted
+from acore_bot.telemetry.events import CachedAnswer, Event
 
 HELLO = ChatRequest(
     model="scripted/script", messages=(ChatMessage("user", "Hello?"),), max_tokens=16
@@ -70,6 +71,27 @@ async def test_a_repeated_question_is_answered_from_memory() -> None:
     assert second[0] == Delta("One two three")
     assert second[1:] == [structs.replace(first[-1], is_cached=True)]
     assert len(upstream.requests) == 1
+
+
+async def test_a_saved_call_is_told_of_with_its_tokens() -> None:
+    """An event says that an answer was given before, and how many tokens that saved."""
+    told: list[Event] = []
+    end = structs.replace(END, usage=Usage(prompt_tokens=7, completion_tokens=2))
+    model = CachedResponses(Scripted(answers=[[Delta("Yes."), end]]), emit=told.append)
+    await read(model)
+    assert told == []
+    await read(model)
+    assert told == [CachedAnswer("scripted/script", 9)]
+
+
+async def test_an_answer_from_memory_stood_in_no_line() -> None:
+    """How long the first asker stood in line is not said of those who did not."""
+    end = structs.replace(END, queued_seconds=4.0)
+    model = CachedResponses(Scripted(answers=[[Delta("Yes."), end]]))
+    await read(model)
+    replayed = (await read(model))[-1]
+    assert isinstance(replayed, End)
+    assert replayed.queued_seconds == 0.0
 
 
 async def test_reasoning_is_remembered_too() -> None:

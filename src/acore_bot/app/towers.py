@@ -56,11 +56,14 @@ async def open_app(
     ):
         failover_options = await options.failover_options(settings, routed)
         failover = Failover(routed, failover_options, emit=emit)
-        responses = CachedResponses(failover, options.response_options(settings))
+        responses = CachedResponses(failover, options.response_options(settings), emit=emit)
         sharing = options.sharing(settings)
-        async with aclosing(DeduplicatedModel(responses, options=sharing)) as model:
+        async with aclosing(DeduplicatedModel(responses, options=sharing, emit=emit)) as model:
             history = CachedHistory(
-                store, options.history_options(settings), foreign_changes=store.foreign_changes
+                store,
+                options.history_options(settings),
+                foreign_changes=store.foreign_changes,
+                emit=emit,
             )
             towers = Towers(
                 routed=routed,

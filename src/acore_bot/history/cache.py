@@ -26,6 +26,7 @@ from msgspec import Struct
 from acore_bot.contracts import History
 from acore_bot.history.kept import as_kept
 from acore_bot.messages import ConversationSummary, Message, well_formed
+from acore_bot.telemetry.events import Emit, HistoryEvicted, HistoryRead
 
 # What one entry takes beside its messages, and a message beside its texts: the objects that hold
 # them (author, time, two ids) and their places in a list and a tuple. Measured, and rounded up.
@@ -36,6 +37,9 @@ MESSAGE_BYTES = 480
 ENTRIES_SEARCHED_FOR_A_CHAIN = 8
 
 id_of = attrgetter("id")
+
+HIT = HistoryRead(is_hit=True)  # made once: that would take longer than a read from memory
+MISS = HistoryRead(is_hit=False)
 
 
 class CacheOptions(Struct, frozen=True, kw_only=True):
@@ -64,7 +68,9 @@ class CachedHistory:
         options: CacheOptions = DEFAULT_OPTIONS,
         *,
         foreign_changes: Callable[[], int] = int,
+        emit: Emit | None = None,
     ) -> None:
+        self._emit = emit
         self._history = history
         self._max_entries = options.max_entries
         self._max_bytes = options.max_bytes
@@ -88,6 +94,8 @@ class CachedHistory:
             if entry.limit == limit:
                 self._entries.move_to_end(conversation)
                 self._hits += 1
+                if self._emit:
+                    self._emit(HIT)
                 return entry.answer
         return await self._slice_or_load(conversation, limit)
 
@@ -95,9 +103,9 @@ class CachedHistory:
         """Return a message and what it continues, at most `limit`, oldest first."""
         for entry in islice(reversed(self._entries.values()), ENTRIES_SEARCHED_FOR_A_CHAIN):
             if chain := entry.chain(message_id, limit):
-                self._hits += 1
+                self._count_hit()
                 return chain
-        self._misses += 1
+        self._count_miss()
         return await self._history.chain(message_id, limit)
 
     async def append(self, messages: Sequence[Message]) -> None:
@@ -204,9 +212,9 @@ class CachedHistory:
             return ()
         name = well_formed(conversation)
         if (answer := self._slice(name, limit)) is not None:
-            self._hits += 1
+            self._count_hit()
             return answer
-        self._misses += 1
+        self._count_miss()
         if limit > self._max_messages:
             return await self._history.recent(name, limit)
         # Whoever loads may fail or be cancelled. Then the first of those who waited for it loads:
@@ -245,19 +253,17 @@ class CachedHistory:
             self._drop([name])
         size = self._bytes + entry.bytes
         if len(entries) >= self._max_entries:  # never more than one too many
-            _, evicted = entries.popitem(False)
-            size -= evicted.bytes
-            self._evictions += 1
+            size -= entries.popitem(False)[1].bytes
+            self._count_evictions(1)
         entries[name] = entry
         self._bytes = size
         if size > self._max_bytes:
             self._shrink()
 
     def _use(self, name: str) -> "_Entry | None":
-        entry = self._entries.get(name)
-        if entry is not None:
+        if name in self._entries:
             self._entries.move_to_end(name)
-        return entry
+        return self._entries.get(name)
 
     def _add(self, messages: Iterable[Message], before: "Mapping[str, _Entry | None]") -> None:
         for message in messages:
@@ -271,9 +277,25 @@ class CachedHistory:
         self._shrink()
 
     def _shrink(self) -> None:
+        before = len(self._entries)
         while self._bytes > self._max_bytes:
             self._bytes -= self._entries.popitem(last=False)[1].bytes
-            self._evictions += 1
+        self._count_evictions(before - len(self._entries))
+
+    def _count_hit(self) -> None:
+        self._hits += 1
+        if self._emit:
+            self._emit(HIT)
+
+    def _count_miss(self) -> None:
+        self._misses += 1
+        if self._emit:
+            self._emit(MISS)
+
+    def _count_evictions(self, count: int) -> None:
+        self._evictions += count
+        if self._emit and count:
+            self._emit(HistoryEvicted(count))
 
     def _has_foreign_changes(self) -> bool:
         former, self._foreign_changes_seen = self._foreign_changes_seen, self._foreign_changes()

@@ -25,6 +25,7 @@ from msgspec import Struct, structs
 from acore_bot.contracts import ChatModel
 from acore_bot.errors import ModelError, TimedOut, Unavailable, Unexpected
 from acore_bot.messages import ChatMessage, ChatRequest, Delta, End, ModelInfo, Piece
+from acore_bot.telemetry.events import Emit, FlightJoined, ignore
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +66,13 @@ class RequestDeduplicator:
     """
 
     def __init__(
-        self, open_stream: OpenStream, *, clock: Callable[[], float] = time.monotonic
+        self,
+        open_stream: OpenStream,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        emit: Emit = ignore,
     ) -> None:
+        self._emit = emit
         self.clock = clock
         self._open_stream = open_stream
         self._flights: dict[Shape, _Flight] = {}
@@ -91,8 +97,10 @@ class RequestDeduplicator:
         shape = _shape_of(request)
         if flight := self._flights.get(shape):
             flight.is_shared = True
-        else:
-            flight = self._take_off(shape, request)
+            flight.readers += 1
+            self._emit(FlightJoined(request.model, flight.readers))
+            return flight
+        flight = self._take_off(shape, request)
         flight.readers += 1
         return flight
 
@@ -303,10 +311,11 @@ class DeduplicatedModel:
         *,
         options: DeduplicationOptions = DeduplicationOptions(),  # noqa: B008 - it is frozen
         clock: Callable[[], float] = time.monotonic,
+        emit: Emit = ignore,
     ) -> None:
         self._model = model
         self._options = options
-        self._table = RequestDeduplicator(model.stream, clock=clock)
+        self._table = RequestDeduplicator(model.stream, clock=clock, emit=emit)
 
     def stream(self, request: ChatRequest) -> Stream:
         """Join the stream of an equal request if one is in the air, or else open one.

@@ -18,11 +18,11 @@ from contextlib import aclosing, asynccontextmanager
 from itertools import chain, zip_longest
 from typing import Final, Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from acore_bot.contracts import PerformanceStats, Provider
 from acore_bot.errors import QueueFull
-from acore_bot.messages import ChatRequest, ModelInfo, Piece, Waiting
+from acore_bot.messages import ChatRequest, End, ModelInfo, Piece, Waiting
 
 WEIGHT_OF_NEWEST: Final = 0.2  # in the moving average of how long a slot is held
 
@@ -104,7 +104,7 @@ class LimitedModel:
         }
 
     async def _pieces(self, request: ChatRequest, place: "_Place") -> AsyncGenerator[Piece]:
-        told = 0
+        told, entered_at = 0, self._clock()
         while place.state == "waiting":
             if place.position != told:
                 told = place.position
@@ -113,10 +113,14 @@ class LimitedModel:
                 await self._news_of(place)
         if place.state == "refused":
             raise self._refusal(request, place)
+        queued_seconds = place.granted_at - entered_at if told else 0.0
         try:
             async with self._model.stream(request) as pieces:
                 async for piece in pieces:
-                    yield piece
+                    if told and isinstance(piece, End):
+                        yield structs.replace(piece, queued_seconds=queued_seconds)
+                    else:
+                        yield piece
         finally:
             self._leave(place)  # at once, however long the reader stays in the block
 

@@ -19,6 +19,7 @@ from msgspec import Struct, structs
 from acore_bot.contracts import ChatModel
 from acore_bot.llm.deduplicate import RequestDeduplicator
 from acore_bot.messages import ChatRequest, Delta, End, ModelInfo, Piece
+from acore_bot.telemetry.events import CachedAnswer, Emit, ignore
 
 ENTRY_BYTES: Final = 1024
 """What an entry takes beside its text: its key, its end and its place in the two orders."""
@@ -56,7 +57,9 @@ class CachedResponses:
         model: ChatModel,
         options: CacheOptions = CacheOptions(),  # noqa: B008 - it is frozen
         clock: Callable[[], float] = time.monotonic,
+        emit: Emit = ignore,
     ) -> None:
+        self._emit = emit
         self._model = model
         self._options = options
         self._responses = _Responses(options, clock)
@@ -89,6 +92,9 @@ class CachedResponses:
         key = RequestDeduplicator.create_request_key(request)
         response = self._responses.find(key)
         if response:
+            usage = response.end.usage
+            saved = usage.prompt_tokens + usage.completion_tokens if usage else 0
+            self._emit(CachedAnswer(request.model, saved))
             async with aclosing(_replay(response)) as replayed:
                 yield replayed
             return
@@ -214,4 +220,4 @@ def _as_replayed(end: End) -> End:
     usage = end.usage
     if usage and usage.cost is not None:
         usage = structs.replace(usage, cost=Decimal(0))
-    return structs.replace(end, usage=usage, is_cached=True)
+    return structs.replace(end, usage=usage, is_cached=True, queued_seconds=0.0)

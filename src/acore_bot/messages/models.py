@@ -87,7 +87,8 @@ class End(Struct, frozen=True, kw_only=True):
     """The last piece of every stream. `model` is who really answered, which may differ from who was
     asked; `response_id` is the provider's name for this answer, if it has one. `is_shared`: it was
     streamed to several askers at once; `is_cached`: it was given before; `fell_back_from` names the
-    model that was asked, if another had to answer."""
+    model that was asked, if another had to answer. It stood in line for
+    `queued_seconds`."""
 
     finish_reason: FinishReason
     usage: Usage | None = None
@@ -97,6 +98,7 @@ class End(Struct, frozen=True, kw_only=True):
     is_shared: bool = False
     is_cached: bool = False
     fell_back_from: str = ""
+    queued_seconds: float = 0.0
 
 
 Piece: TypeAlias = Waiting | Delta | End
