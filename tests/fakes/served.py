@@ -26,6 +26,7 @@ class Witness(Advisor):
         super().__init__()
         self.heard: list[IncomingMessage] = []
         self.pressed: list[Press] = []
+        self.obeyed: list[Press] = []
         self.edits: list[tuple[int, str]] = []
         self.deletions: list[tuple[int, ...]] = []
         self.places: list[Place] = []
@@ -49,6 +50,7 @@ class Witness(Advisor):
         self._note(self.pressed, press)
         if self.deed is not None:
             await self.deed(press, target)
+        self._note(self.obeyed, press)
 
     async def edited(self, message_id: int, text: str) -> tuple[int, tuple[Control, ...]] | None:
         """Remember an edit."""

@@ -16,7 +16,8 @@ from msgspec import structs
 from acore_bot.chat.answer import UNFINISHED
 from acore_bot.chat.asking import Former, Plan
 from acore_bot.chat.compare import Comparisons
-from acore_bot.chat.conversation import Context, Conversations, Load
+from acore_bot.chat.conversation import Conversations, Load
+from acore_bot.chat.open_turn import Context
 from acore_bot.chat.policy import Policies, Policy
 from acore_bot.chat.receipts import describe_receipt
 from acore_bot.chat.reply import Reply
@@ -141,7 +142,7 @@ class Presses:
         )
         below = target.in_place_of((record.id, *record.part_ids))
         async with Reply(below) as reply, self.conversations.take_aside(question, record) as turn:
-            await self.turns.answer(turn, plan, reply, below)
+            await self.turns.answer(turn, await self._renewed(plan, press), reply, below)
 
     async def _renew(
         self, press: Press, record: AnswerRecord, policy: Policy, target: ReplyTarget
@@ -167,7 +168,7 @@ class Presses:
             return (_heard(asked, record.place),), await self._context(said, asked, answered)
 
         below = target.in_place_of((record.id, *record.part_ids))
-        await self._take_up(record, load, plan, below)
+        await self._take_up(press, record, load, plan, below)
 
     async def _go_on(
         self, press: Press, record: AnswerRecord, policy: Policy, target: ReplyTarget
@@ -184,17 +185,23 @@ class Presses:
                 raise NotAllowed(WENT_ON)
             return (self._go_on_message(press, record),), Context(said, is_branch=True)
 
-        await self._take_up(record, load, plan, target.in_place_of(()))
+        await self._take_up(press, record, load, plan, target.in_place_of(()))
 
     async def _take_up(
-        self, record: AnswerRecord, load: Load, plan: Plan, target: ReplyTarget
+        self, press: Press, record: AnswerRecord, load: Load, plan: Plan, target: ReplyTarget
     ) -> None:
         place = (record.conversation, record.asker)
         async with (
             Reply(target) as reply,
             self.conversations.take_up(place, load, record) as turn,
         ):
-            await self.turns.answer(turn, plan, reply, target)
+            await self.turns.answer(turn, await self._renewed(plan, press), reply, target)
+
+    async def _renewed(self, plan: Plan, press: Press) -> Plan:
+        """Look again, now that the turn is open: until then, whoever withdrew what was said did not
+        find it, and the place may be kept from clouds by now."""
+        now = self.turns.plan(self._policy(press, await self._record(press)))
+        return structs.replace(plan, policy=now.policy, persona=now.persona, model=now.model)
 
     async def _chain(self, record: AnswerRecord) -> tuple[Message, ...]:
         """Return a stored answer with its question and what was before. Raises `NotFound`."""
@@ -224,8 +231,13 @@ class Presses:
 def _is_there(record: AnswerRecord, press: Press) -> bool:
     """Tell whether an answer stands where the button was used: who may read one channel, or manage
     its messages, need not may do so in another."""
-    shared_name = record.conversation.partition("/")[0]
-    return record.place.guild == press.place.guild and shared_name == press.conversation
+    is_there = _shared_name(record.conversation) == _shared_name(press.conversation)
+    return is_there and record.place.guild == press.place.guild
+
+
+def _shared_name(conversation: str) -> str:
+    """Name the conversation of all who are there, of which one person's is a part."""
+    return conversation.partition("/")[0]
 
 
 def told(

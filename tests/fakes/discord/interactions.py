@@ -13,7 +13,7 @@ from tests.fakes.discord import payloads
 from tests.fakes.discord.payloads import JSON
 from tests.fakes.discord.records import Request
 from tests.fakes.discord.routes import Refused, Reply, Routes
-from tests.fakes.discord.things import DIRECT_CHANNEL, Channel, Message, User
+from tests.fakes.discord.things import DIRECT_CHANNEL, PERMISSIONS, Channel, Message, User
 from tests.fakes.discord.world import World
 
 COMMAND, COMPONENT, AUTOCOMPLETE, FORM = 2, 3, 4, 5
@@ -127,9 +127,9 @@ class Interactions:
             "channel": payloads.channel_json(channel),
             "locale": "en-US",
             "entitlements": [],
-            "authorizing_integration_owners": {},
+            "authorizing_integration_owners": _owners(channel, user),
             "attachment_size_limit": 10 * 2**20,
-            "app_permissions": "0",
+            "app_permissions": str(_permissions(channel)),
         }
         if channel.guild is None:
             is_with_bot = channel.kind == DIRECT_CHANNEL
@@ -240,3 +240,20 @@ class Interactions:
         else:
             self._world.edit(message, text, pings=self._routes._pings(request, text, None))
         return Reply(200, self._routes._message_json(message))
+
+
+def _owners(channel: Channel, user: User) -> JSON:
+    """Say who installed the bot: the server, or else the person who uses it there."""
+    guild = channel.guild
+    if guild is not None and (guild.bot_is_member or guild.has_commands):
+        return {"0": str(guild.id)}
+    return {"0": "0"} if channel.kind == DIRECT_CHANNEL else {"1": str(user.id)}
+
+
+def _permissions(channel: Channel) -> int:
+    """Return what the bot may do in a channel."""
+    if channel.guild is None or not channel.guild.bot_is_member:
+        return 0
+    # Those of a thread are its channel's.
+    place = channel.parent or channel
+    return sum(bit for name, bit in PERMISSIONS.items() if place.may(name))

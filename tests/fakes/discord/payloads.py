@@ -80,7 +80,8 @@ def channel_json(channel: Channel) -> JSON:
     if channel.kind == DIRECT_CHANNEL:
         recipients = [user_json(channel.recipient)] if channel.recipient else []
         return shared | {"recipients": recipients}
-    assert channel.guild is not None
+    if channel.guild is None:
+        return shared | {"recipients": [], "name": channel.name, "icon": None}
     shared |= {"guild_id": str(channel.guild.id), "name": channel.name}
     if channel.is_thread:
         return shared | _thread_json(channel)
@@ -201,6 +202,8 @@ def _plain_message_json(message: Message, is_readable: IsReadable) -> JSON:
         payload["nonce"] = message.nonce
     if message.is_from_webhook:
         payload["webhook_id"] = str(message.author.id)
+        if message.author.application_id is not None:
+            payload["application_id"] = str(message.author.application_id)
     if message.interaction_id is not None:
         payload["interaction_metadata"] = {
             "id": str(message.interaction_id),

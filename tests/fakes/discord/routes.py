@@ -11,7 +11,7 @@ from tests.fakes.discord.intents import MESSAGE_CONTENT, application_flags, read
 from tests.fakes.discord.mentions import Pings, fault_of, pings_of
 from tests.fakes.discord.payloads import JSON
 from tests.fakes.discord.records import Request
-from tests.fakes.discord.things import DIRECT_CHANNEL, Channel, Guild, Message
+from tests.fakes.discord.things import DIRECT_CHANNEL, GROUP_CHANNEL, Channel, Guild, Message
 from tests.fakes.discord.world import World
 
 MAX_CONTENT = 2_000
@@ -272,7 +272,7 @@ class Routes:
         if channel is None or channel.is_deleted:
             raise Refused(404, 10003, "Unknown Channel")
         is_member = channel.guild is None or channel.guild.bot_is_member
-        if not (is_member and channel.may("view_channel")):
+        if channel.kind == GROUP_CHANNEL or not (is_member and channel.may("view_channel")):
             raise Refused(403, 50001, "Missing Access")
         return channel
 
@@ -368,6 +368,12 @@ _ROUTES: Iterable[tuple[str, re.Pattern[str], str]] = (
     _route("GET", "/guilds/ID/members/ID", "get_member"),
     _route("PUT", "/applications/ID(?:/guilds/ID)?/commands", "put_commands"),
     _route("POST", "/interactions/ID/TOKEN/callback", "respond"),
+    _route("GET", "/channels/ID/webhooks", "get_webhooks"),
+    _route("POST", "/channels/ID/webhooks", "create_webhook"),
+    _route("PATCH", "/webhooks/ID", "edit_webhook"),
+    _route("POST", "/webhooks/ID/webhook-TOKEN", "execute_webhook"),
+    _route("PATCH", "/webhooks/ID/webhook-TOKEN/messages/ID", "edit_webhook_message"),
+    _route("DELETE", "/webhooks/ID/webhook-TOKEN/messages/ID", "delete_webhook_message"),
     _route("POST", "/webhooks/ID/TOKEN", "follow_up"),
     _route("PATCH", "/webhooks/ID/TOKEN/messages/@original", "edit_original"),
     _route("DELETE", "/webhooks/ID/TOKEN/messages/@original", "delete_original"),

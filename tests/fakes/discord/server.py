@@ -9,8 +9,9 @@
         await discord.until(lambda: len(discord.visible(channel)) == 2)
 
 **World.** `add_user`, `add_guild` (then `guild.add_text_channel`, `add_thread`, `add_role`,
-`add_member`, `remove_bot`), `open_dm`. A channel can `deny` and `allow` the bot permissions, and be
-deleted by `delete`. The n-th guild, from 0, belongs to shard n modulo their count.
+`add_member`, `remove_bot`), `open_dm`, `add_group`. A channel can `deny` and `allow` the bot
+permissions, and be deleted by `delete`. The n-th guild, from 0, belongs to shard n modulo their
+count.
 
 **Acts.** `say`, `edit_message`, `delete_message`; connected clients hear of all. They see content
 only as the real one lets them.
@@ -18,6 +19,8 @@ only as the real one lets them.
 **Interactions.** `interact` lets somebody use a command, a form or a button, by its raw data, and
 returns what will become of it: whether and when it was acknowledged, within the three seconds that
 Discord waits, its `texts`, its `whispers`.
+
+**Webhooks.** Those that the bot makes are in `webhooks.by_id`, and what they post in the channel.
 
 **Limits.** `limits.by_route["edit_message"] = Limit(5, 5.0)` and the like; `limits.everything`;
 `limits.invalid_requests`. Windows are fixed and count by `clock`.
@@ -56,6 +59,7 @@ from tests.fakes.discord.records import Changes, Request
 from tests.fakes.discord.rest import PREFIX, Rest
 from tests.fakes.discord.routes import Routes
 from tests.fakes.discord.things import Channel, File, Guild, Message, Revision, User
+from tests.fakes.discord.webhooks import Webhooks
 from tests.fakes.discord.world import World
 
 _MAX_REQUEST_BYTES = 25 * 1024 * 1024
@@ -93,6 +97,7 @@ class FakeDiscord:
         self.interactions = Interactions(
             self.world, self._routes, clock, self.gateway.push_interaction
         )
+        self.webhooks = Webhooks(self.world, self._routes)
         self.rest = Rest(
             self.world,
             self._routes,
@@ -164,6 +169,10 @@ class FakeDiscord:
     def open_dm(self, user: User) -> Channel:
         """Return the private chat of a user and the bot."""
         return self.world.open_dm(user)
+
+    def add_group(self, name: str) -> Channel:
+        """Add the chat of a group of people, who can bring the bot along."""
+        return self.world.add_group(name)
 
     # Acts.
 

@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias
 
 from tests.fakes.discord.mentions import Pings
 
-TEXT_CHANNEL, DIRECT_CHANNEL, PUBLIC_THREAD, PRIVATE_THREAD = 0, 1, 11, 12
+TEXT_CHANNEL, DIRECT_CHANNEL, GROUP_CHANNEL, PUBLIC_THREAD, PRIVATE_THREAD = 0, 1, 3, 11, 12
 
 # The permissions that the fake knows, by their bits.
 PERMISSIONS = {
@@ -50,6 +50,7 @@ class User:
     id: int
     name: str
     is_bot: bool = False
+    application_id: int | None = None  # of whose webhook it is the face
 
     @property
     def mention(self) -> str:
@@ -137,7 +138,7 @@ class Message:
 @dataclass(eq=False)
 class Channel:
     """A text channel, a thread (which has a `parent` and an `owner`) or a private chat (which has
-    a `recipient` and no guild)."""
+    a `recipient` and no guild) or a group's chat, in which no bot is."""
 
     id: int
     name: str
@@ -203,7 +204,8 @@ class Channel:
 
 @dataclass(eq=False)
 class Guild:
-    """A server, as people call it."""
+    """A server, as people call it. It `has_commands` if it installed the bot's commands without the
+    bot."""
 
     id: int
     name: str
@@ -213,6 +215,7 @@ class Guild:
     roles: list[Role] = field(default_factory=list, repr=False)
     members: dict[int, Member] = field(default_factory=dict, repr=False)
     bot_is_member: bool = True
+    has_commands: bool = False
 
     def add_text_channel(self, name: str, *, topic: str | None = None) -> Channel:
         """Add a text channel."""

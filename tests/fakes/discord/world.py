@@ -12,6 +12,7 @@ from tests.fakes.discord.mentions import (
 )
 from tests.fakes.discord.things import (
     DIRECT_CHANNEL,
+    GROUP_CHANNEL,
     PERMISSIONS,
     Attachment,
     Channel,
@@ -99,6 +100,12 @@ class World:
             if channel.recipient is user:
                 return channel
         channel = Channel(self.next_id(), "", self, kind=DIRECT_CHANNEL, recipient=user)
+        self.adopt(channel)
+        return channel
+
+    def add_group(self, name: str) -> Channel:
+        """Add the chat of a group of people, who can bring the bot along."""
+        channel = Channel(self.next_id(), name, self, kind=GROUP_CHANNEL)
         self.adopt(channel)
         return channel
 

@@ -516,6 +516,20 @@ def test_unused_channels_are_forgotten() -> None:
     leap(story)
 
 
+def test_messages_that_were_never_edited_are_forgotten() -> None:
+    """In a channel that is never quiet, too."""
+
+    async def story() -> None:
+        pace = EditPace(clock=now)
+        for message_id in range(1000):
+            await pace.ready(1, message_id, final=True)
+            await asyncio.sleep(2.0)
+        (channel,) = pace._channels.values()
+        assert len(channel.flying) == len(channel.shown) < 300
+
+    leap(story)
+
+
 def test_told_to_stop_only_final_texts_are_granted() -> None:
     """Edits that wait, and those that come, are held back; final ones and posts are not, and find
     all that the limit leaves."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tests.fakes.clock import SettableClock
-from tests.fakes.discord.faults import DropReply, Fail, Reset
+from tests.fakes.discord.faults import DropReply, Fail, Reset, TimeOut
 from tests.fakes.discord.server import FakeDiscord
 from tests.fakes.discord.things import Channel, Message, User
 from tests.fakes.served import Witness, click, served
@@ -300,6 +300,158 @@ async def test_after_a_quarter_of_an_hour_the_channel_serves(
         await fake.until(lambda: "later" in fake.answers(talk))
     assert interaction.texts == []
     assert fake.answers(fake.open_dm(ada)) == ["late"]
+
+
+# Where the bot may not write by itself.
+
+
+def abroad(fake: FakeDiscord) -> tuple[User, Channel, Message]:
+    """Add somebody in a server that the bot is not in, and an answer that it gave there."""
+    ada, talk = town(fake)
+    assert talk.guild is not None
+    talk.guild.remove_bot()
+    return ada, talk, fake.world.post(fake.bot_user, talk, "old")
+
+
+def by_channel(fake: FakeDiscord) -> list[str]:
+    """Name what a channel was asked to do, though only the click's own token is good for that."""
+    asked = (one for one in fake.requests if one.method != "GET")
+    return [one.route for one in asked if one.path.startswith("/channels/")]
+
+
+async def begin_anew(press: Press, target: ReplyTarget) -> None:
+    """Answer anew in the message of the button, and go on below."""
+    again = target.in_place_of([press.message_id])
+    async with again.typing():
+        pass
+    assert await again.post("ne") == press.message_id
+    await again.ready(press.message_id, final=True)
+    await again.edit(press.message_id, "new", final=True, controls=["details"])
+    more = await again.post("mo")
+    await again.ready(more, final=True)
+    await again.edit(more, "more", final=True)
+    await target.in_place_of(()).post("below", final=True)
+    await target.whisper("psst")
+
+
+async def test_where_the_bot_is_not_the_click_itself_is_answered(
+    fake: FakeDiscord, core: Witness
+) -> None:
+    """What takes the place of an answer, follows it or stands below is seen by all, and nothing is
+    asked of a channel that would refuse it."""
+    core.deed = begin_anew
+    ada, talk, answer = abroad(fake)
+    async with served(fake, core):
+        interaction = await click(fake, ada, answer, "acore:regenerate")
+        await fake.until(lambda: interaction.whispers)
+    assert fake.answers(talk) == ["new", "more", "below"]
+    assert interaction.whispers == ["psst"]
+    assert by_channel(fake) == []
+    assert fake.pings() == []
+
+
+@pytest.mark.parametrize("is_thread", [False, True])
+async def test_where_the_bot_may_not_write_the_click_itself_is_answered(
+    fake: FakeDiscord, core: Witness, is_thread: bool
+) -> None:
+    """A member of the server that may not send there, or not in threads, answers by the click."""
+    core.deed = begin_anew
+    ada, talk = town(fake)
+    assert talk.guild is not None
+    place = talk.guild.add_thread(talk, "plans") if is_thread else talk
+    answer = fake.world.post(fake.bot_user, place, "old")
+    talk.deny("send_messages_in_threads" if is_thread else "send_messages")
+    async with served(fake, core):
+        interaction = await click(fake, ada, answer, "acore:regenerate")
+        await fake.until(lambda: interaction.whispers)
+    assert fake.answers(place) == ["new", "more", "below"]
+    assert by_channel(fake) == []
+
+
+async def test_where_the_bot_is_not_a_button_reaches_one_message(
+    fake: FakeDiscord, core: Witness
+) -> None:
+    """Of an answer of several messages a click can change the last only. So it is left as it is,
+    and the person told, before anything is done."""
+
+    async def deed(press: Press, target: ReplyTarget) -> None:
+        target.in_place_of([press.message_id - 1, press.message_id])
+        raise AssertionError("it goes on")
+
+    core.deed = deed
+    ada, talk, answer = abroad(fake)
+    async with served(fake, core):
+        interaction = await click(fake, ada, answer, "acore:regenerate")
+        await fake.until(lambda: interaction.whispers)
+    assert interaction.whispers == [NO_PLACE]
+    assert fake.answers(talk) == ["old"]
+
+
+async def test_where_the_bot_is_not_everything_ends_with_the_click(
+    fake: FakeDiscord, core: Witness
+) -> None:
+    """After a quarter of an hour there is no way left, and none is tried."""
+    clock, goes_on = SettableClock(), asyncio.Event()
+    gone: list[TargetGone] = []
+
+    async def deed(press: Press, target: ReplyTarget) -> None:
+        again = target.in_place_of([press.message_id])
+        private = await target.post("private")
+        await goes_on.wait()
+        for doing in (again.post("x"), again.post("y"), target.post("z"), again.ready(private),
+                      again.edit(press.message_id, "a"), again.remove([private, 1])):  # fmt: skip
+            with pytest.raises(TargetGone) as raised:
+                await doing
+            gone.append(raised.value)
+
+    core.deed = deed
+    ada, talk, answer = abroad(fake)
+    async with served(fake, core, clock=clock):
+        interaction = await click(fake, ada, answer, "acore:regenerate")
+        await fake.until(lambda: interaction.whispers)
+        asked = len(fake.requests)
+        clock.advance(TOKEN_SECONDS)
+        goes_on.set()
+        await core.until(lambda: core.obeyed)
+    assert len(gone) == 6
+    assert fake.answers(talk) == ["old"]
+    assert len(fake.requests) == asked
+
+
+@pytest.mark.parametrize("is_group", [False, True])
+async def test_where_a_person_brought_the_bot_along_is_their_own_place(
+    fake: FakeDiscord, core: Witness, is_group: bool
+) -> None:
+    """What a server gave people that has nothing to do with the bot gives them nothing here."""
+    ada, talk, answer = abroad(fake)
+    if is_group:
+        talk = fake.add_group("friends")
+        answer = fake.world.post(fake.bot_user, talk, "old")
+    else:
+        assert talk.guild is not None
+        talk.guild.add_member(ada, roles=[talk.guild.add_role("chiefs")])
+    async with served(fake, core):
+        await click(fake, ada, answer, "acore:details", permissions=MANAGE_MESSAGES | MANAGE_GUILD)
+        await core.until(lambda: core.pressed)
+    (press,) = core.pressed
+    assert press.place == Place("", str(ada.id))
+    assert press.conversation == f"{conversation_name(talk.id)}/{ada.id}"
+    assert (press.roles, press.is_moderator) == ((), False)
+
+
+@pytest.mark.parametrize("fault", [Fail(502), Fail(503), TimeOut()])
+async def test_r12_a_click_is_acknowledged_though_discord_fails(
+    fake: FakeDiscord, core: Witness, fault: Fail | TimeOut
+) -> None:
+    """It is tried again, whether or not it had succeeded, and the core hears of it once."""
+    ada, talk = town(fake)
+    async with served(fake, core):
+        answer = await answered(fake, ada, talk)
+        fake.fault("respond", [fault])
+        await click(fake, ada, answer, "acore:regenerate")
+        await core.until(lambda: core.pressed)
+    assert len(fake.requests_to("respond")) == 2
+    assert len(core.pressed) == 1
 
 
 async def test_a_whisper_that_nobody_takes_is_silence(fake: FakeDiscord, core: Witness) -> None:

@@ -243,18 +243,29 @@ async def test_where_there_is_no_thread_it_answers_as_ever(desk: Desk) -> None:
 # Under other names.
 
 
+class Stage(ChannelAddress):
+    """A channel of its own, so that it can be seen who speaks."""
+
+    def __init__(self, channel_id: int, *, may_have_posted: bool) -> None:
+        super().__init__(channel_id)
+        self.may_have_posted = may_have_posted
+
+
 class Wardrobe:
-    """Masks of which each is a channel of its own, so that it can be seen who speaks."""
+    """Masks that speak on one stage."""
 
     def __init__(self, stage: Channel) -> None:
         self.stage = stage
+        self.may_have_posted = False
         self.asked: list[tuple[int, str, bytes]] = []
         self.worn: set[int] = set()
 
-    async def address_for(self, channel_id: int, name: str, picture: bytes) -> Address | None:
+    async def address_for(self, channel_id: int, name: str, picture: bytes) -> Stage | None:
         """Return the stage, for whoever has a name."""
         self.asked.append((channel_id, name, picture))
-        return ChannelAddress(self.stage.id) if name else None
+        if not name:
+            return None
+        return Stage(self.stage.id, may_have_posted=self.may_have_posted)
 
     async def address_of_message(self, channel_id: int, message_id: int) -> Address | None:
         """Return the stage for what was said there."""
@@ -297,6 +308,15 @@ async def test_where_there_is_no_mask_the_bot_speaks_itself(desk: Desk, wardrobe
     await target.ready(message_id, final=True)
     await target.edit(message_id, "c", final=True)
     assert desk.fake.answers(desk.channel) == ["a", "c"]
+
+
+async def test_what_a_mask_may_have_said_is_not_said_again(desk: Desk, wardrobe: Wardrobe) -> None:
+    """If nobody knows what became of it, saying it under the bot's own name could double it."""
+    wardrobe.stage.delete()
+    wardrobe.may_have_posted = True
+    with pytest.raises(TargetGone):
+        await target_at(desk, desk.channel, 1, masks=wardrobe).speaking_as("Ada", b"").post("b")
+    assert desk.fake.answers(desk.channel) == []
 
 
 class EchoBot(discord.Client):

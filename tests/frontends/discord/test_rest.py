@@ -73,3 +73,15 @@ async def test_a_post_by_a_token_is_paced_once(monkeypatch: pytest.MonkeyPatch) 
         assert noted == []
         await desk.client.http.request(Route("GET", "/users/@me"))
         assert noted == [desk]
+
+
+async def test_the_first_word_to_an_interaction_uses_up_no_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Discord does not count it, so however many people use commands, answers go out."""
+    noted: list[Desk] = []
+    async with opened() as desk:
+        monkeypatch.setattr(desk.pace, "note", lambda: noted.append(desk))
+        with pytest.raises(discord.NotFound):
+            await desk.client.http.request(Route("POST", "/interactions/1/token/callback"), json={})
+        assert noted == []

@@ -382,14 +382,22 @@ async def test_no_other_names_in_private_or_in_unknown_channels(stage: Stage) ->
     assert stage.wire.whats() == []
 
 
+@pytest.mark.parametrize(
+    ("permission", "lacking"),
+    [
+        ("manage_webhooks", "Manage Webhooks"),
+        ("read_message_history", "Read Message History"),
+    ],
+)
 @staged
 async def test_without_the_permission_it_is_the_bots_own_name(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    stage: Stage, caplog: pytest.LogCaptureFixture, permission: str, lacking: str
 ) -> None:
-    """Discord is not even asked, and the log says so once in ten minutes."""
+    """Discord is not even asked, and the log says so once in ten minutes. Who may not read what was
+    said is not sure to say a thing but once, and so wears no mask."""
     caplog.set_level(logging.INFO)
     assert stage.guild.me is not None
-    denied = discord.PermissionOverwrite(manage_webhooks=False)
+    denied = discord.PermissionOverwrite(**{permission: False})
     room = stage.guild.create_text_channel("room", overwrites={stage.guild.me: denied})
     for _ in range(3):
         assert await stage.masks.address_for(room.id, "Ada", b"") is None
@@ -398,7 +406,7 @@ async def test_without_the_permission_it_is_the_bots_own_name(
     (told,) = (record.getMessage() for record in caplog.records if "own name" in record.msg)
     assert told == (
         f"In channel {room.id} everybody speaks under the bot's own name for 10 min: "
-        "the permission Manage Webhooks is missing"
+        f"the permission {lacking} is missing"
     )
     stage.clock.advance(10)
     assert await stage.masks.address_for(room.id, "Ada", b"") is None
@@ -673,11 +681,34 @@ async def test_r3_exactly_once(stage: Stage, is_performed: bool) -> None:
     assert [text for _, text in stage.shown()] == ["hello", "again", "once more"]
 
 
-@pytest.mark.parametrize("error", [refusal(403, 50001), refusal(503), None])
+@staged
+async def test_r3_who_may_not_look_says_nothing_twice(stage: Stage) -> None:
+    """What may stand there is given up, and under the bot's own name it is not said either."""
+    address = await stage.wear("Ada")
+    stage.wire.fail(f"POST /webhooks/{address.key}", aiohttp.ClientOSError())
+    stage.wire.fail(f"GET /channels/{stage.talk.id}/messages", refusal(403, 50001))
+    with pytest.raises(TargetGone):
+        await stage.say(address, "one")
+    assert address.may_have_posted
+    assert stage.shown() == []
+
+
+@staged
+async def test_a_refusal_is_certain(stage: Stage) -> None:
+    """Of what was refused, or was posted, everybody knows what became."""
+    address = await stage.wear("Ada")
+    await stage.say(address, "one")
+    assert not address.may_have_posted
+    stage.wire.fail(f"POST /webhooks/{address.key}", refusal(403, 50013))
+    with pytest.raises(TargetGone):
+        await stage.say(address, "two")
+    assert not address.may_have_posted
+
+
+@pytest.mark.parametrize("error", [refusal(503), None])
 @staged
 async def test_r3_looking_may_fail(stage: Stage, error: Exception | None) -> None:
-    """Who may not look says it again; who cannot just now tries once more. A file's words count as
-    any message's."""
+    """Who cannot look just now tries once more. A file's words count as any message's."""
     address = await stage.wear("Ada")
     posting = f"POST /webhooks/{address.key}"
     stage.wire.fail(posting, aiohttp.ClientOSError())

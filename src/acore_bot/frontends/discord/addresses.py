@@ -4,13 +4,17 @@ An address knows the routes of Discord's REST and nothing of limits, retries or 
 outbox's. All of them go through the client's own HTTP, so through its limits and its trace.
 """
 
+import json
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, cast
 
 import discord
-from discord.http import MultipartParameters
+from discord.http import MultipartParameters, Route
 
-Payload = Mapping[str, Any]
+from acore_bot.errors import TargetGone
+
+Payload: TypeAlias = Mapping[str, Any]
+"""What is asked or told, as Discord's API has it."""
 
 
 class Address(Protocol):
@@ -64,3 +68,26 @@ class ChannelAddress:
     async def delete(self, client: discord.Client, message_id: int) -> None:
         """Take a message away."""
         await client.http.delete_message(self.key, message_id)
+
+
+async def request_with(
+    client: discord.Client, route: Route, params: MultipartParameters, query: Payload | None = None
+) -> Payload:
+    """Ask by a route that discord.py has no method for."""
+    body: dict[str, Any] = {"json": params.payload}
+    if params.files:
+        body = {"files": params.files, "form": params.multipart}
+    return cast("Payload", await client.http.request(route, params=query, **body))
+
+
+def body_of(params: MultipartParameters) -> Payload:
+    """Return what a message says, without its files."""
+    if params.payload is not None:
+        return params.payload
+    head, *_ = params.multipart or [{"value": "{}"}]
+    return cast("Payload", json.loads(head["value"]))
+
+
+def unknown_fate() -> TargetGone:
+    """Say why a message is given up that may stand there already."""
+    return TargetGone("What became of a message is not known, so it is not sent a second time.")

@@ -16,6 +16,7 @@ import aiohttp
 import discord
 
 from acore_bot.errors import AcoreError, TargetGone
+from acore_bot.frontends.discord.drafts import MAX_LENGTH
 from acore_bot.frontends.discord.translate import (
     CONVERSATION_PREFIX,
     HEARD_TYPES,
@@ -30,7 +31,6 @@ MAX_PRIVATE_CHANNELS = 100
 MAX_CHANNELS_AT_ONCE = 4
 # A connection may have been dead for a while before that was noticed.
 DEAF_SECONDS = 120.0
-MAX_LENGTH = 2000
 NOTE = "\n\n*[interrupted]*"
 # A block of code is closed behind the cursor.
 _CLOSED_FENCE = re.compile(r"\n[>\s]*(?:`{3,}|~{3,})")

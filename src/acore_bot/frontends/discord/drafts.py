@@ -22,6 +22,7 @@ Component: TypeAlias = Mapping[str, Any]
 Part: TypeAlias = Literal["reply", "file", "content"]
 """What may be refused of a message by itself."""
 
+MAX_LENGTH = 2000  # of a message, in UTF-16 code units
 MAX_FILE_NAME = 60
 NOTHING = "…"  # Discord refuses a message that says nothing
 NOT_ACCEPTED = "Discord did not accept my answer here."

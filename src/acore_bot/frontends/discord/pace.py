@@ -165,6 +165,7 @@ class _Channel:
             for message_id, shown in list(self.shown.items()):
                 if now - shown.changed_at > UNUSED_SECONDS and not shown.lock.locked():
                     del self.shown[message_id]
+                    self.flying.pop(message_id, None)
 
     def next_waiting(self) -> _Waiting | None:
         """Whose turn is next."""

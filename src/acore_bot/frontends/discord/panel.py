@@ -15,12 +15,12 @@ from msgspec import Struct
 
 from acore_bot.contracts import Core, Knob
 from acore_bot.errors import AcoreError, NotFound, Unexpected
+from acore_bot.frontends.discord.drafts import MAX_LENGTH, Component
 from acore_bot.frontends.discord.interactions.response import acknowledge, change, respond
 from acore_bot.frontends.discord.links import disarm
 from acore_bot.frontends.discord.panel_controls import (
     MAX_OPTIONS,
     PREFIX,
-    Component,
     Spot,
     cut,
     form,
@@ -39,7 +39,6 @@ NOT_YOURS = "The settings are for those who may manage this server."
 NOT_HERE = "I am not a member of this server, so there is nothing to set."
 STALE = "This panel was not up to date. Here is how it is now."
 
-MAX_CHARACTERS = 2000
 SHOWN_VALUE_CHARACTERS = 40
 SHOWN_PICKS = 3
 
@@ -252,7 +251,7 @@ def _whose(spot: Spot) -> str:
 def _message(text: str, notice: str = "", rows: Sequence[Component] = ()) -> _Reply:
     top = f"> {escape_markdown(notice)}\n\n" if notice else ""
     data = {
-        "content": disarm(top + text)[:MAX_CHARACTERS],
+        "content": disarm(top + text)[:MAX_LENGTH],
         "components": list(rows),
         "allowed_mentions": {"parse": []},
         "flags": _SUPPRESS_EMBEDS,

@@ -7,8 +7,7 @@ from typing import Any, Literal, TypeAlias, cast
 from msgspec import Struct
 
 from acore_bot.contracts import Knob, Scope
-
-Component: TypeAlias = Mapping[str, Any]
+from acore_bot.frontends.discord.drafts import Component
 
 PREFIX = "acore-set:"
 MAX_OPTIONS = 25

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, Self
 from acore_bot.errors import TargetGone
 from acore_bot.frontends.discord.addresses import Address, ChannelAddress
 from acore_bot.frontends.discord.buttons import components
-from acore_bot.frontends.discord.drafts import Component
+from acore_bot.frontends.discord.drafts import MAX_LENGTH, Component
 from acore_bot.frontends.discord.outbox import Outbox
 from acore_bot.frontends.discord.pace import EditPace
 from acore_bot.frontends.discord.typing import TypingKeeper
@@ -18,13 +18,20 @@ from acore_bot.messages import Attachment, Control
 
 log = logging.getLogger(__name__)
 
-MAX_LENGTH = 2000
+
+class MaskedAddress(Address, Protocol):
+    """Where a message bears another name."""
+
+    @property
+    def may_have_posted(self) -> bool:
+        """Whether nobody knows what became of the latest message."""
+        ...
 
 
 class Masks(Protocol):
     """Lets the bot speak under other names."""
 
-    async def address_for(self, channel_id: int, name: str, picture: bytes) -> Address | None:
+    async def address_for(self, channel_id: int, name: str, picture: bytes) -> MaskedAddress | None:
         """Return where to post under a name and a picture in a channel, if that can be."""
         ...
 
@@ -214,10 +221,12 @@ class DiscordReply:
             try:
                 return await send(masked)
             except TargetGone as error:
+                if masked.may_have_posted:
+                    raise  # rather than to say it twice
                 log.info("it is said under the bot's own name: %s", error)
         return await send(ChannelAddress(self._channel_id))
 
-    async def _masked(self) -> Address | None:
+    async def _masked(self) -> MaskedAddress | None:
         """Return where to speak under another name, if that is wanted and can be."""
         if self._means.masks is None or self._mask is None:
             return None

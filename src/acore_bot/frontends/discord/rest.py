@@ -3,8 +3,8 @@
 It may be at another address, for one client and not for all. An answer is given out when it is
 there, instead of after the limit that it used up has been renewed: whoever asks next waits, and
 nobody else. What the answers say about limits is told to those who pace us. The first word to an
-interaction does not wait for the end of the global limit, which is none of its. And a post by a
-token, which has no nonce, is not repeated beneath us when Discord failed to say what became of it.
+interaction neither waits for the global limit nor counts in it. And a post by a token, which has no
+nonce, is not repeated beneath us when Discord failed to say what became of it.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 INVALID_WINDOW_SECONDS = 600.0
 MAX_INVALID_REQUESTS = 2_000  # Discord bans an address at 10,000
+_INTERACTIONS = "/interactions/"
 
 
 def told(error: BaseException) -> str:
@@ -117,7 +118,7 @@ class RestClient(HTTPClient):
             # Whoever asks may ask again by the same route.
             route, asked = copy.copy(route), route
             route.url = self.api_url + asked.url.removeprefix(asked.BASE)
-        by = self._ungated() if route.path.startswith("/interactions/") else self
+        by = self._ungated() if route.path.startswith(_INTERACTIONS) else self
         return await HTTPClient.request(by, route, files=files, form=form, **kwargs)
 
     def _ungated(self) -> "RestClient":
@@ -176,7 +177,7 @@ def trace(pace: EditPace, invalid: InvalidRequests) -> aiohttp.TraceConfig:
     async def on_start(
         _: aiohttp.ClientSession, __: SimpleNamespace, params: aiohttp.TraceRequestStartParams
     ) -> None:
-        if not _asks_the_pace(params.method, params.url.path):
+        if _is_counted(params.method, params.url.path):
             pace.note()
 
     async def on_end(
@@ -196,10 +197,12 @@ def trace(pace: EditPace, invalid: InvalidRequests) -> aiohttp.TraceConfig:
 
 
 def _has_no_nonce(method: str, path: str) -> bool:
-    return method == "POST" and "/webhooks/" in path
+    return method == "POST" and ("/webhooks/" in path or _INTERACTIONS in path)
 
 
-def _asks_the_pace(method: str, path: str) -> bool:
+def _is_counted(method: str, path: str) -> bool:
+    """Whether a request is part of the global limit, and nobody let it in."""
     # What goes by a token was let in by the outbox already.
     is_post = method == "POST" and path.endswith(("/messages", "/typing"))
-    return is_post or "/webhooks/" in path or (method == "PATCH" and "/messages/" in path)
+    is_edit = method == "PATCH" and "/messages/" in path
+    return not (is_post or is_edit or "/webhooks/" in path or _INTERACTIONS in path)

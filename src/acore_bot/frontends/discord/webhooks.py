@@ -7,7 +7,6 @@ was made before the process began gets its picture anew when it is first needed.
 
 import asyncio
 import base64
-import json
 import logging
 import re
 import time
@@ -21,7 +20,12 @@ import aiohttp
 import discord
 from discord.http import MultipartParameters, Route
 
-from acore_bot.frontends.discord.addresses import Payload
+from acore_bot.frontends.discord.addresses import (
+    Payload,
+    body_of,
+    request_with,
+    unknown_fate,
+)
 from acore_bot.frontends.discord.rest import told
 from acore_bot.messages import UNSEEN_LETTERS
 
@@ -110,33 +114,37 @@ class _Channel:
 
 
 class _Place(NamedTuple):
-    """A channel that may have webhooks, and the thread of it that is meant, if any."""
+    """A channel that may have webhooks, the thread of it that is meant, if any, and the newest
+    message there that we know of."""
 
     channel: discord.abc.GuildChannel
     thread_id: int | None
+    newest_id: int
 
 
 class WebhookAddress:
     """A channel or a thread, under another name, for one message or for changes. `key` is the
     webhook's id."""
 
-    __slots__ = ("_channel_id", "_masks", "_thread_id", "_token", "_unsure", "key")
+    __slots__ = ("_masks", "_place", "_token", "_unsure", "key")
     takes_replies = False
 
-    def __init__(
-        self, masks: "Masks", webhook: _Webhook, channel_id: int, thread_id: int | None
-    ) -> None:
+    def __init__(self, masks: "Masks", webhook: _Webhook, place: _Place) -> None:
         self.key = webhook.id
         self._token = webhook.token
         self._masks = masks
-        self._channel_id = channel_id
-        self._thread_id = thread_id
+        self._place = place
         self._unsure = ""  # the nonce of a message of which nobody knows what became
+
+    @property
+    def may_have_posted(self) -> bool:
+        """Whether nobody knows what became of the latest message."""
+        return bool(self._unsure)
 
     async def post(self, client: discord.Client, params: MultipartParameters) -> Payload:
         """Post a message and return it as Discord does; if the last try may have done so, look
-        there first, since webhooks know no nonces."""
-        nonce = str(_payload(params).get("nonce", ""))
+        there first, since webhooks know no nonces. Raises `TargetGone` if nobody can look."""
+        nonce = str(body_of(params).get("nonce", ""))
         data = await self._find(client, params) if nonce and nonce == self._unsure else None
         if data is None:
             self._unsure = nonce
@@ -145,8 +153,9 @@ class WebhookAddress:
             except discord.HTTPException as error:
                 self._unsure = nonce if error.status >= 500 else ""
                 if error.status in {401, 403, 404}:
-                    self._masks.lose(self._channel_id, error)
+                    self._masks.lose(self._place.channel.id, error)
                 raise
+        self._unsure = ""
         self._masks.posted.keep(int(data["id"]), self)
         return data
 
@@ -164,13 +173,10 @@ class WebhookAddress:
     async def _ask(
         self, client: discord.Client, method: str, path: str, params: MultipartParameters
     ) -> Payload:
-        route, query = self._route(method, path), self._query()
+        query = self._query()
         if method == "POST":
             query["wait"] = "true"
-        more: dict[str, Any] = {"json": params.payload}
-        if params.files:
-            more = {"files": params.files, "form": params.multipart}
-        return cast("Payload", await client.http.request(route, params=query, **more))
+        return await request_with(client, self._route(method, path), params, query)
 
     def _route(self, method: str, path: str) -> Route:
         # By these names discord.py knows that each webhook has limits of its own.
@@ -182,18 +188,21 @@ class WebhookAddress:
         )
 
     def _query(self) -> dict[str, str]:
-        return {} if self._thread_id is None else {"thread_id": str(self._thread_id)}
+        thread_id = self._place.thread_id
+        return {} if thread_id is None else {"thread_id": str(thread_id)}
 
     async def _find(self, client: discord.Client, params: MultipartParameters) -> Payload | None:
         """Return a message that says this and that nobody here knows to have posted."""
-        place = self._thread_id or self._channel_id
+        place = self._place.thread_id or self._place.channel.id
         try:
             there = await client.http.logs_from(place, RECENT_MESSAGES)
-        except (discord.Forbidden, discord.NotFound):
-            return None
-        text = str(_payload(params).get("content", "")).strip()
-        for data in cast("Sequence[Mapping[str, Any]]", there):
-            is_by_this = int(data.get("webhook_id") or 0) == self.key
+        except (discord.Forbidden, discord.NotFound) as error:
+            raise unknown_fate() from error
+        text = str(body_of(params).get("content", "")).strip()
+        for data in cast("Sequence[Payload]", there):
+            # What is older was said before, perhaps by a process that is gone.
+            is_new = int(data["id"]) > self._place.newest_id
+            is_by_this = is_new and int(data.get("webhook_id") or 0) == self.key
             # Who may not read what people write is not told what webhooks say, either.
             says_this = data["content"] in {"", text}
             if is_by_this and says_this and int(data["id"]) not in self._masks.posted:
@@ -263,10 +272,13 @@ class Masks:
 
     def _place(self, channel_id: int) -> _Place | None:
         channel = self._client.get_channel(channel_id)
+        newest_id = getattr(channel, "last_message_id", None) or 0
         thread_id = None
         if isinstance(channel, discord.Thread):
             thread_id, channel = channel.id, channel.parent
-        return _Place(channel, thread_id) if isinstance(channel, discord.abc.GuildChannel) else None
+        if not isinstance(channel, discord.abc.GuildChannel):
+            return None
+        return _Place(channel, thread_id, newest_id)
 
     def _channel(self, place: _Place) -> _Channel:
         channel = self._channels.get(place.channel.id) or _Channel()
@@ -274,7 +286,7 @@ class Masks:
         return channel
 
     def _address(self, place: _Place, webhook: _Webhook) -> WebhookAddress:
-        return WebhookAddress(self, webhook, place.channel.id, place.thread_id)
+        return WebhookAddress(self, webhook, place)
 
     async def _try(
         self, place: _Place, channel: _Channel, face: _Face, picture: bytes
@@ -304,8 +316,11 @@ class Masks:
     async def _list(self, place: _Place, channel: _Channel) -> OrderedDict[int, _Webhook]:
         """Return our webhooks in a channel. Raises `PermissionError` without asking Discord, which
         counts its refusals."""
-        if not place.channel.permissions_for(place.channel.guild.me).manage_webhooks:
-            msg = "the permission Manage Webhooks is missing"
+        may = place.channel.permissions_for(place.channel.guild.me)
+        # Who may not read what was said cannot find out what became of a post.
+        if not (may.manage_webhooks and may.read_message_history):
+            lacks = "Read Message History" if may.manage_webhooks else "Manage Webhooks"
+            msg = f"the permission {lacks} is missing"
             raise PermissionError(msg)
         if channel.ours is None:
             found = await self._client.http.channel_webhooks(place.channel.id)
@@ -378,10 +393,3 @@ def _data_uri(picture: bytes) -> str | None:
     if not picture:
         return None
     return f"data:{_media_type(picture)};base64,{base64.b64encode(picture).decode()}"
-
-
-def _payload(params: MultipartParameters) -> Mapping[str, Any]:
-    if params.payload is not None:
-        return params.payload
-    head, *_ = params.multipart or [{"value": "{}"}]
-    return cast("Mapping[str, Any]", json.loads(head["value"]))

@@ -431,6 +431,28 @@ async def test_late_where_the_bot_is_not(bot: InteractingBot) -> None:
     assert "create_message" not in routes(bot)
 
 
+async def test_late_where_the_bot_may_not_write(bot: InteractingBot) -> None:
+    """A channel that would refuse a message is not asked to take one, and nobody is told that one
+    will follow."""
+    bot.channel.deny("send_messages")
+
+    async def script(heard: Heard, target: ReplyTarget) -> None:
+        async with target.typing():
+            await bot.minutes.wait(20 * 60)
+        with pytest.raises(TargetGone):
+            await target.post("two", final=True)
+
+    bot.listener.script = script
+    asked = await bot.slash("ask", question="why?")
+    await bot.until(lambda: bot.listener.heard)
+    bot.minutes.pass_(FOURTEEN_MINUTES)
+    await bot.until(lambda: asked.texts)
+    bot.minutes.pass_(6 * 60)
+    await bot.done()
+    assert asked.texts == [TOO_LATE]
+    assert "create_message" not in routes(bot)
+
+
 async def test_who_waits_for_long_is_told(bot: InteractingBot) -> None:
     """Before Discord says that the bot does not respond, the bot says that it goes on."""
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.fakes.discord.faults import DropReply, Fail, Reset
+from tests.fakes.discord.faults import DropReply, Fail, Fault, Reset, TimeOut
 from tests.fakes.discord.interactions import AUTOCOMPLETE, COMPONENT, FORM
 from tests.fakes.discord.payloads import attachment_json
 from tests.fakes.discord.things import File
@@ -118,6 +118,33 @@ async def test_a_private_chat(bot: InteractingBot) -> None:
     bot.heard.clear()
     await bot.slash("ask", channel=chat, question="x")
     assert (await asked(bot)).is_private
+
+
+async def test_where_a_person_brought_the_bot_along(bot: InteractingBot) -> None:
+    """A server that did not install it counts as none: the place is the person's own wherever they
+    go, they have the say there, and each channel is a conversation of theirs. One that installed
+    its commands, though without the bot itself, is a place as ever."""
+    away = bot.fake.add_guild("away")
+    talk = away.add_text_channel("talk")
+    away.add_member(bot.ada, roles=[away.add_role("cooks")])
+    leaving = asyncio.create_task(bot.client.wait_for("guild_remove", timeout=10))
+    await asyncio.sleep(0)
+    away.remove_bot()
+    await leaving
+    for channel in (talk, bot.fake.add_group("friends")):
+        bot.heard.clear()
+        await bot.slash("chat", channel=channel, message="Hello!")
+        message = await asked(bot)
+        assert message.conversation == f"discord:{channel.id}/{bot.ada.id}"
+        assert message.place == Place("", str(bot.ada.id))
+        assert (message.is_private, message.roles) == (True, ())
+        command = await told(bot, "persona show", channel=channel)
+        assert (command.conversation, command.place) == (message.conversation, message.place)
+        assert (command.is_private, command.may_manage, command.roles) == (True, True, ())
+    away.has_commands = True
+    bot.heard.clear()
+    await bot.slash("chat", channel=talk, message="Hello!")
+    assert (await asked(bot)).place == Place(str(away.id), str(talk.id))
 
 
 # Commands.
@@ -391,8 +418,8 @@ async def test_the_same_event_twice(bot: InteractingBot) -> None:
     assert len(bot.heard) == 1
 
 
-@pytest.mark.parametrize("fault", [Reset(), DropReply()])
-async def test_a_broken_connection_at_first(bot: InteractingBot, fault: Reset | DropReply) -> None:
+@pytest.mark.parametrize("fault", [Reset(), DropReply(), TimeOut(), Fail(503)])
+async def test_a_broken_connection_at_first(bot: InteractingBot, fault: Fault) -> None:
     """The first response is sent again, whether or not it had arrived."""
     bot.fake.fault("respond", [fault])
     used = await bot.slash("ask", question="x")

@@ -8,8 +8,9 @@ from tests.fakes.desk import Desk, opened
 from tests.fakes.discord.faults import Fail, Reset
 
 from acore_bot.errors import HistoryError
+from acore_bot.frontends.discord.addresses import Payload
 from acore_bot.frontends.discord.interactions.sync import CommandSync
-from acore_bot.frontends.discord.interactions.tree import Payload, payloads
+from acore_bot.frontends.discord.interactions.tree import payloads
 
 
 class Digests:

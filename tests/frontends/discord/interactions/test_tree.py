@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator
 
+from acore_bot.frontends.discord.addresses import Payload
 from acore_bot.frontends.discord.interactions import tree
-from acore_bot.frontends.discord.interactions.tree import Payload, payloads
+from acore_bot.frontends.discord.interactions.tree import payloads
 
 SUBCOMMAND = 1
 

@@ -3,7 +3,9 @@
 Nonces are unknown here. An edit may be repeated whatever became of it, so the first answer is one:
 of the response that was promised by deferring. A new message may not, as it might stand there twice
 then: if it was neither refused nor never left, it is looked for in the channel before it is sent
-again, and given up where the bot cannot look.
+again, and given up where the bot cannot look. So it is with what one person alone sees: Discord
+lists such messages for nobody, and shows one only to who knows its id, which was in the answer that
+did not come.
 """
 
 import json
@@ -14,8 +16,12 @@ import aiohttp
 import discord
 from discord.http import MultipartParameters, Route
 
-from acore_bot.errors import TargetGone
-from acore_bot.frontends.discord.addresses import Payload
+from acore_bot.frontends.discord.addresses import (
+    Payload,
+    body_of,
+    request_with,
+    unknown_fate,
+)
 
 TOKEN_SECONDS = 14 * 60.0  # Discord's limit is fifteen minutes
 RECENT_MESSAGES = 50
@@ -24,17 +30,33 @@ _EPHEMERAL = 1 << 6
 
 class InteractionAddress:
     """Follow-ups to an interaction, by its token. `key` is the interaction's id; `channel_id` is
-    where the bot can look for them, and None if it cannot."""
+    where the bot can look for them, and None if it cannot; `under_id` is the message under which a
+    button was used, which can be changed as if it were the response."""
 
-    __slots__ = ("_application_id", "_channel_id", "_posted", "_token", "_unsure", "key")
+    __slots__ = (
+        "_application_id",
+        "_channel_id",
+        "_posted",
+        "_token",
+        "_under_id",
+        "_unsure",
+        "key",
+    )
     takes_replies = False
 
     def __init__(
-        self, application_id: int, token: str, key: int, *, channel_id: int | None = None
+        self,
+        application_id: int,
+        token: str,
+        key: int,
+        *,
+        channel_id: int | None = None,
+        under_id: int | None = None,
     ) -> None:
         self._application_id = application_id
         self._token = token
         self._channel_id = channel_id
+        self._under_id = under_id
         self._posted: set[int] = set()
         self._unsure: set[str] = set()
         self.key = key
@@ -58,21 +80,21 @@ class InteractionAddress:
         self, client: discord.Client, message_id: int, params: MultipartParameters
     ) -> None:
         """Change a message that answers the interaction."""
-        await self._ask(client, "PATCH", f"/messages/{message_id}", params)
+        await self._ask(client, "PATCH", self._path(message_id), params)
 
     async def delete(self, client: discord.Client, message_id: int) -> None:
         """Take a message away that answers the interaction."""
-        await client.http.request(self._route("DELETE", f"/messages/{message_id}"))
+        await client.http.request(self._route("DELETE", self._path(message_id)))
 
     async def _find(self, client: discord.Client, params: MultipartParameters) -> Payload | None:
         """Return the follow-up that says this and that we do not know to have posted, or None."""
-        body = _payload(params)
+        body = body_of(params)
         if self._channel_id is None or body.get("flags", 0) & _EPHEMERAL:
-            raise _unknown()
+            raise unknown_fate()
         try:
             there = await client.http.logs_from(self._channel_id, RECENT_MESSAGES)
         except (discord.Forbidden, discord.NotFound) as error:
-            raise _unknown() from error
+            raise unknown_fate() from error
         text = str(body.get("content", "")).strip()
         for data in cast("Sequence[Payload]", there):
             asked = data.get("interaction_metadata") or {}
@@ -84,12 +106,10 @@ class InteractionAddress:
     async def _ask(
         self, client: discord.Client, method: str, path: str, params: MultipartParameters
     ) -> Payload:
-        route = self._route(method, path)
-        if params.files:
-            sending = client.http.request(route, files=params.files, form=params.multipart)
-        else:
-            sending = client.http.request(route, json=params.payload)
-        return cast("Payload", await sending)
+        return await request_with(client, self._route(method, path), params)
+
+    def _path(self, message_id: int) -> str:
+        return f"/messages/{'@original' if message_id == self._under_id else message_id}"
 
     def _route(self, method: str, path: str) -> Route:
         # By these names discord.py knows that each token has limits of its own.
@@ -114,17 +134,6 @@ class OriginalAddress(InteractionAddress):
     async def delete(self, client: discord.Client, message_id: int) -> None:  # noqa: ARG002
         """Take the response away, whatever its id."""
         await client.http.request(self._route("DELETE", "/messages/@original"))
-
-
-def _unknown() -> TargetGone:
-    return TargetGone("What became of a message is not known, so it is not sent a second time.")
-
-
-def _payload(params: MultipartParameters) -> Payload:
-    if params.payload is not None:
-        return params.payload
-    head, *_ = params.multipart or [{"value": "{}"}]
-    return cast("Payload", json.loads(head["value"]))
 
 
 def _never_arrived(error: BaseException) -> bool:

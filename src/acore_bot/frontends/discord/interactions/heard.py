@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from acore_bot.frontends.discord.interactions.tree import ASK, CHAT, COMPARE, Path
 from acore_bot.frontends.discord.translate import (
+    conversation_name,
     embedded,
     readable_name,
     roles_of,
@@ -121,8 +122,12 @@ def form_of(interaction: discord.Interaction) -> Form:
 
 
 def where(interaction: discord.Interaction) -> tuple[str, Place]:
-    """Return the conversation and the place: a thread is in its channel."""
+    """Return the conversation and the place: a thread is in its channel. Where a person brought the
+    bot along, they have a conversation alone; and all such places are one, without a guild."""
     channel, channel_id = interaction.channel, interaction.channel_id or 0
+    if _is_brought_along(interaction):
+        owner = str(interaction.user.id)
+        return f"{conversation_name(channel_id)}/{owner}", Place("", owner)
     parent_id = channel.parent_id if isinstance(channel, discord.Thread) else channel_id
     return whereabouts(interaction.guild_id or 0, channel_id, parent_id)
 
@@ -133,8 +138,16 @@ def author_of(user: discord.User | discord.Member) -> Author:
 
 
 def is_private(interaction: discord.Interaction) -> bool:
-    """Whether one person alone is with the bot there: others' private chats are none of ours."""
-    return interaction.guild_id is None and interaction.context.dm_channel
+    """Whether one person alone speaks with the bot there, though others may see it."""
+    return interaction.guild_id is None or _is_brought_along(interaction)
+
+
+def rights_of(interaction: discord.Interaction) -> tuple[tuple[str, ...], discord.Permissions]:
+    """Return a person's roles, and what they may do to others' messages and settings: nothing by
+    what a server gave them that has nothing to do with the bot."""
+    if is_private(interaction):
+        return (), discord.Permissions.none()
+    return roles_of(interaction.user), interaction.permissions
 
 
 def bot_is_there(interaction: discord.Interaction) -> bool:
@@ -143,6 +156,22 @@ def bot_is_there(interaction: discord.Interaction) -> bool:
     if guild_id is None:
         return interaction.context.dm_channel
     return interaction.client.get_guild(guild_id) is not None
+
+
+def bot_may_write(interaction: discord.Interaction) -> bool:
+    """Whether the bot may write in that channel by itself, too: answers it may give anywhere."""
+    if interaction.guild_id is None or not bot_is_there(interaction):
+        return bot_is_there(interaction)
+    may = interaction.app_permissions
+    is_thread = isinstance(interaction.channel, discord.Thread)
+    may_send = may.send_messages_in_threads if is_thread else may.send_messages
+    return may.administrator or (may.view_channel and may_send)
+
+
+def _is_brought_along(interaction: discord.Interaction) -> bool:
+    """Whether a person has the bot there and not the place: a server that did not install it, or a
+    chat of others."""
+    return not (bot_is_there(interaction) or interaction.is_guild_integration())
 
 
 def to_question(
@@ -162,7 +191,7 @@ def to_question(
         text=text,
         created_at=interaction.created_at,
         place=place,
-        roles=roles_of(interaction.user),
+        roles=rights_of(interaction)[0],
         is_asked=True,
         is_stateless=is_stateless,
         is_private=is_private(interaction),
@@ -186,15 +215,16 @@ def told_by(interaction: discord.Interaction, command: Command) -> IncomingComma
     """Say what the bot was told to do."""
     in_private = is_private(interaction)
     conversation, place = where(interaction)
+    roles, rights = rights_of(interaction)
     return IncomingCommand(
         conversation=conversation,
         author=author_of(interaction.user),
         name=command.name,
         argument=_argument(command),
         place=place,
-        roles=roles_of(interaction.user),
+        roles=roles,
         is_private=in_private,
-        may_manage=in_private or interaction.permissions.manage_guild,
+        may_manage=in_private or rights.manage_guild,
     )
 
 

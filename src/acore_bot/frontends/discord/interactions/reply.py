@@ -1,8 +1,8 @@
 """Where the answer to an interaction becomes visible.
 
 Discord lets us answer by the interaction itself for a quarter of an hour. What is shown or changed
-after that goes to the channel, as an ordinary message; if the bot is not in it, or if others were
-not to see it, there is no place any more.
+after that goes to the channel, as an ordinary message; if the bot may not write there, or if others
+were not to see it, there is no place any more.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ import discord
 
 from acore_bot.errors import TargetGone
 from acore_bot.frontends.discord.addresses import Address, ChannelAddress
-from acore_bot.frontends.discord.drafts import Component
+from acore_bot.frontends.discord.drafts import MAX_LENGTH, Component
 from acore_bot.frontends.discord.interactions.address import (
     TOKEN_SECONDS,
     InteractionAddress,
     OriginalAddress,
 )
-from acore_bot.frontends.discord.interactions.heard import bot_is_there
-from acore_bot.frontends.discord.reply import MAX_LENGTH, Means
+from acore_bot.frontends.discord.interactions.heard import bot_is_there, bot_may_write
+from acore_bot.frontends.discord.reply import Means
 from acore_bot.messages import Attachment, Control
 
 log = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ class Response:
         return self._follow_ups
 
     def _channel(self) -> Address:
-        if self._is_private or not bot_is_there(self._interaction):
+        if self._is_private or not bot_may_write(self._interaction):
             msg = "The time that Discord allows for an answer is over."
             raise TargetGone(msg)
         return ChannelAddress(self._channel_id)
@@ -225,7 +225,7 @@ class Response:
         await self._sleep(self._ends_at - self._clock())
         if self._is_open:
             self._is_open = False
-            goes_on = bot_is_there(self._interaction) and not self._is_private
+            goes_on = bot_may_write(self._interaction) and not self._is_private
             sending = self._send(self._original, LATER if goes_on else TOO_LATE)
             if message_id := await _if_possible(sending):
                 self._shown.append(message_id)

@@ -13,7 +13,8 @@ import aiohttp
 import discord
 from discord.http import Route
 
-from acore_bot.frontends.discord.interactions.tree import ASK_ABOUT, MAX_NAME, MAX_TEXT, Payload
+from acore_bot.frontends.discord.addresses import Payload
+from acore_bot.frontends.discord.interactions.tree import ASK_ABOUT, MAX_NAME, MAX_TEXT
 from acore_bot.frontends.discord.rest import told
 
 log = logging.getLogger(__name__)
@@ -91,12 +92,12 @@ async def _ask(interaction: discord.Interaction, route: Route, body: Payload) ->
 
 
 async def _insist(client: discord.Client, route: Route, body: Payload) -> bool:
-    """Try again when a connection breaks: Discord takes the same response but once, and the same
-    change as often as it comes."""
+    """Try again at once when a connection breaks or Discord fails, as it waits for three seconds
+    only: it takes the same response but once, and the same change as often as it comes."""
     for tries in range(MAX_TRIES):
         try:
             await client.http.request(route, json=body)
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError, discord.DiscordServerError):
             if tries == MAX_TRIES - 1:
                 raise
         except discord.HTTPException as error:

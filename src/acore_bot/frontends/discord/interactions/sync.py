@@ -10,7 +10,7 @@ import discord
 import msgspec
 
 from acore_bot.errors import AcoreError
-from acore_bot.frontends.discord.interactions.tree import Payload
+from acore_bot.frontends.discord.addresses import Payload
 from acore_bot.frontends.discord.rest import told
 
 log = logging.getLogger(__name__)

@@ -4,10 +4,11 @@ A command is named by its path, such as `("persona", "set")`. Its options have t
 wherever they appear: `name` is suggested by the core, `file` is an attachment.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterator
+from typing import Final, TypeAlias
 
-Payload: TypeAlias = Mapping[str, Any]
+from acore_bot.frontends.discord.addresses import Payload
+
 Path: TypeAlias = tuple[str, ...]
 
 SLASH, MESSAGE_MENU = 1, 3
