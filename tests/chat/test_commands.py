@@ -12,6 +12,7 @@ from tests.fakes.talk import ADA, BEN, asked, line
 
 import acore_bot
 from acore_bot.chat.commands import (
+    MAX_COUNTED_MESSAGES,
     MAX_LISTED_MODELS,
     MAX_SUGGESTIONS,
     REMEMBERED_SECONDS,
@@ -27,7 +28,7 @@ from acore_bot.contracts import PerformanceStats
 from acore_bot.errors import CloudForbidden, ConfigurationError, NotAllowed, NotFound
 from acore_bot.history.sqlite import SQLiteHistory
 from acore_bot.llm.route import RoutedModel
-from acore_bot.messages import Author, Finding, Host, IncomingCommand, Place
+from acore_bot.messages import NOWHERE, Author, Finding, Host, IncomingCommand, Place
 from acore_bot.providers.scripted import Scripted
 from acore_bot.records.sqlite import SQLiteRecords
 
@@ -465,9 +466,40 @@ async def test_privacy_knows_no_other_words(house: House) -> None:
 
 
 async def test_stats_show_everyone_their_own(house: House) -> None:
-    """What one used of the budget is for oneself; how the machine does is for who has the say."""
-    assert await house.run("stats", may_manage=False) == "Ada used nothing."
-    assert await house.run("stats", author=BEN, may_manage=False) == "Ben used nothing."
+    """Who answers here, how much of the conversation is remembered, and what one used of the budget
+    is for oneself; how the machine does is for who has the say."""
+    await house.history.append(line(3))
+    told = await house.run("stats", may_manage=False)
+    assert told.splitlines() == [
+        "Now answering: **scripted/script**, as acore",
+        "Remembered of this conversation: 6 messages",
+        "Ada used nothing.",
+    ]
+    assert "Ben used nothing." in await house.run("stats", author=BEN, may_manage=False)
+    await house.history.append(line(MAX_COUNTED_MESSAGES // 2, first_id=7))
+    told = await house.run("stats", may_manage=False)
+    assert "Remembered of this conversation: at least 100 messages" in told
+    house.decide(memory="person")
+    assert "conversation: 0 messages" in await house.run("stats", may_manage=False)
+
+
+@pytest.mark.parametrize("name", ["stats", "doctor"])
+async def test_a_stranger_in_private_does_not_look_into_the_machine(
+    house: House, name: str
+) -> None:
+    """There everyone has the say over the chat, and over nothing else; at the terminal, which is no
+    place, one has it over the machine."""
+    private = Place(channel="5")
+    house.stats = {"secret-server": Scripted().get_performance_stats()}
+    house.findings = [Finding("secret-server", "ok", "is there")]
+    assert "/doctor" not in await house.run("help", place=private, is_private=True)
+    try:
+        told = await house.run(name, place=private, is_private=True)
+    except NotAllowed as error:
+        told = error.public
+    assert "secret-server" not in told
+    assert "secret-server" in await house.run(name, place=NOWHERE, is_private=True)
+    assert "secret-server" in await house.run(name)
 
 
 async def test_stats_show_how_the_machine_does(house: House) -> None:
@@ -485,7 +517,7 @@ async def test_stats_show_how_the_machine_does(house: House) -> None:
         "responses": {"hits": 12, "hit_rate_percent": 25.0},
         "history": {"hits": 100, "hit_rate": 99.9},
     }
-    assert (await house.run("stats")).splitlines() == [
+    assert (await house.run("stats")).splitlines()[2:] == [
         "Ada used nothing.",
         "```",
         "model server  answers  failed  first word  tokens/s",

@@ -2,15 +2,16 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 from tests.fakes.recording_target import Posted, RecordingTarget
-from tests.fakes.talk import ADA, BEN, CLEO, heard
+from tests.fakes.talk import BEN, CLEO, heard
 
 from acore_bot.chat.compare import NO_RESULTS, NO_VOTE, QUESTION, UNKNOWN, Comparisons
+from acore_bot.chat.reply import Reply
 from acore_bot.contracts import Comparison, ReplyTarget, Verdict, Votes
 from acore_bot.errors import (
     HistoryError,
@@ -48,9 +49,14 @@ class Mouth:
         self._faults = faults or {}
 
     async def __call__(
-        self, question: IncomingMessage, model: str, target: ReplyTarget, title: str
-    ) -> int:
-        """Answer when both models were asked."""
+        self,
+        question: IncomingMessage,
+        model: str,
+        target: ReplyTarget,
+        title: str,
+        its_turn: Callable[[], Awaitable[object]],
+    ) -> None:
+        """Answer when both models were asked, and show it when it may."""
         assert question == ASKED
         self.asked.append((title, model))
         if len(self.asked) == 2:
@@ -58,7 +64,8 @@ class Mouth:
         await self.both_are_asked.wait()
         if fault := self._faults.get(model):
             raise fault
-        return await target.post(f"{title}\nBecause of {len(model)} reasons.", final=True)
+        await its_turn()
+        await target.post(f"{title}\nBecause of {len(model)} reasons.", final=True)
 
 
 @pytest.fixture
@@ -95,19 +102,59 @@ async def whispered(
     return text
 
 
-async def test_both_answer_at_once_in_a_thread_and_then_it_is_voted(votes: Votes) -> None:
-    """Two titled answers, written side by side, and the buttons under a message after them."""
+async def test_both_are_asked_at_once_in_a_thread_and_then_it_is_voted(votes: Votes) -> None:
+    """Two titled answers, A above B, and the buttons under a message after them."""
     mouth = Mouth()
     target = await run(Comparisons(votes, Straight()), mouth)
     assert mouth.asked == [("**A**", RED), ("**B**", BLUE)]
     assert target.threads == ["A or B: Why is the sky wide?"]
     *answers, vote = target.steps
-    assert {step.text for step in answers if isinstance(step, Posted)} == {
+    assert [step.text for step in answers if isinstance(step, Posted)] == [
         "**A**\nBecause of 8 reasons.",
         "**B**\nBecause of 10 reasons.",
-    }
+    ]
     assert isinstance(vote, Posted)
     assert (vote.text, vote.final, vote.controls) == (QUESTION, True, ("a", "b", "tie"))
+
+
+@pytest.mark.parametrize("end", ["whole", "fault", "stop"])
+async def test_who_is_quicker_is_not_shown_first(votes: Votes, end: str) -> None:
+    """B is asked at once, but nothing of it is seen before A has ended, however that was; then all
+    that it has said by then is, and it goes on growing."""
+    slow, quick, target = asyncio.Event(), asyncio.Event(), RecordingTarget()
+    writing: dict[str, asyncio.Task[object]] = {}
+
+    async def answer(
+        question: IncomingMessage,
+        model: str,
+        target: ReplyTarget,
+        title: str,
+        its_turn: Callable[[], Awaitable[object]],
+    ) -> None:
+        if (task := asyncio.current_task()) is not None:
+            writing[title] = task
+        async with Reply(target, its_turn=its_turn) as reply:
+            reply.show(f"{title} so far")
+            await (slow if title == "**A**" else quick).wait()
+            if title == "**A**" and end == "fault":
+                raise Unavailable(provider="home", model="red")
+            await reply.finish(f"{title} whole")
+
+    comparing = asyncio.create_task(Comparisons(votes).run(ASKED, RED, BLUE, target, answer))
+    await target.until_shown("**A** so far")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert target.texts == ["**A** so far"]
+    if end == "stop":
+        writing["**A**"].cancel()
+    slow.set()
+    await target.until_shown("**B** so far")
+    assert target.texts[-1] == "**B** so far"
+    quick.set()
+    await comparing
+    upper = ["**A** whole"] if end == "whole" else ["**A** so far"]
+    outcome = QUESTION if end == "whole" else NO_VOTE
+    assert [*target.visible.values()] == [*upper, "**B** whole", outcome]
 
 
 async def test_nothing_that_others_see_names_a_model(votes: Votes) -> None:
@@ -131,8 +178,8 @@ async def test_who_is_a_is_drawn_anew(votes: Votes) -> None:
 async def test_a_thread_has_a_short_name(votes: Votes, text: str, name: str) -> None:
     """A thread's name is one line of bounded length, whatever was asked."""
 
-    async def answer(*_: object) -> int:
-        return 1
+    async def answer(*_: object) -> None:
+        pass
 
     target = RecordingTarget()
     await Comparisons(votes).run(structs.replace(ASKED, text=text), RED, BLUE, target, answer)
@@ -224,14 +271,15 @@ async def test_who_stops_a_comparison_stops_both(votes: Votes) -> None:
     """A cancellation reaches both answers, and no vote is offered."""
     mouth, target, stopped = Mouth(), RecordingTarget(), []
 
-    async def answer(question: IncomingMessage, model: str, target: ReplyTarget, title: str) -> int:
+    async def answer(
+        question: IncomingMessage, model: str, target: ReplyTarget, title: str, *_: object
+    ) -> None:
         mouth.asked.append((title, model))
         mouth.both_are_asked.set()
         try:
             await asyncio.Event().wait()
         finally:
             stopped.append(model)
-        raise AssertionError
 
     task = asyncio.create_task(Comparisons(votes).run(ASKED, RED, BLUE, target, answer))
     await mouth.both_are_asked.wait()
@@ -286,7 +334,7 @@ def test_one_model_alone_cannot_be_compared(votes: Votes, models: tuple[str, ...
 async def fill(votes: Votes, given: Mapping[tuple[str, str], tuple[Verdict, ...]]) -> None:
     """Store comparisons with their votes."""
     for number, ((a, b), verdicts) in enumerate(given.items()):
-        opened = Comparison(message_id=5_000 + number, guild="9", asker=ADA.id, a=a, b=b)
+        opened = Comparison(message_id=5_000 + number, guild="9", a=a, b=b)
         await votes.open(opened)
         for voter, verdict in enumerate(verdicts):
             await votes.cast(opened.message_id, str(voter), verdict)

@@ -11,7 +11,8 @@ from tests.fakes.answer_records import record_of
 from tests.fakes.plain_history import SteppedHistory
 from tests.fakes.talk import ADA, BEN, CLEO, answered, asked, heard, line
 
-from acore_bot.chat.conversation import Context, Conversations, Turn
+from acore_bot.chat.conversation import Conversations
+from acore_bot.chat.open_turn import Context, Turn
 from acore_bot.errors import DuplicateMessage, HistoryError
 from acore_bot.history.sqlite import SQLiteHistory
 from acore_bot.messages import IncomingMessage, Message

@@ -158,6 +158,18 @@ async def test_rapid_messages_become_one_turn(talk: Talk) -> None:
     assert talk.began_at == [5.0]
 
 
+async def test_each_is_answered_by_its_newest_words(talk: Talk) -> None:
+    """What is edited while its author goes on speaking is taken along as it is by then, and nothing
+    is remembered of it afterwards."""
+    await talk.say(heard(1, "tpyo"), heard(2))
+    assert talk.conversations.reword(1, "tipo")
+    assert talk.conversations.reword(1, "typo")
+    await talk.time.pass_by(2)
+    assert [[one.text for one in turn] for turn in talk.turns] == [["typo", "Hello?"]]
+    assert not talk.conversations.reword(1, "late")
+    assert talk.conversations._rewordings == {}
+
+
 async def test_after_a_pause_a_turn_begins_anew(talk: Talk) -> None:
     """What comes after the pause is another thought."""
     await talk.say(heard(1))

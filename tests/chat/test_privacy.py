@@ -21,8 +21,9 @@ from tests.fakes.talk import ADA, BEN, CLEO, answered, asked, heard, line
 from acore_bot.chat.budgets import Budgets, person_account
 from acore_bot.chat.conversation import Conversations
 from acore_bot.chat.material import CODE, NOT_ORDERS, MaterialReader, quote_mark
+from acore_bot.chat.paused import visible, without_words_of
 from acore_bot.chat.policy import Limits, Policy
-from acore_bot.chat.privacy import Facts, Privacy, visible, without_paused
+from acore_bot.chat.privacy import Facts, Privacy
 from acore_bot.chat.tokens import TokenEstimator
 from acore_bot.contracts import Account, Comparison, Spent
 from acore_bot.errors import HistoryError, OverBudget
@@ -148,8 +149,8 @@ def test_s3_without_paused_people_nothing_changes() -> None:
     said = line(3)
     assert visible(said, nobody) is said
     message = heard(1, quotes=(Quote(kind="reply", text="Tea?", author=BEN),))
-    assert without_paused(message, nobody) is message
-    assert without_paused(message, is_ada) is message
+    assert without_words_of(message, nobody) is message
+    assert without_words_of(message, is_ada) is message
 
 
 def test_s3_paused_people_are_left_out_of_others_context() -> None:
@@ -198,7 +199,7 @@ def test_p3_quotes_of_paused_people_cannot_be_read() -> None:
     other = Quote(kind="reply", text="Ben's words", author=BEN)
     forward = Quote(kind="forward", text="Somebody's words")
     message = heard(1, author=CLEO, quotes=(theirs, other, forward))
-    left = without_paused(message, is_ada)
+    left = without_words_of(message, is_ada)
     assert left.quotes == (Quote(kind="reply", text=""), other, forward)
     assert structs.replace(left, quotes=message.quotes) == message
 
@@ -307,7 +308,7 @@ async def fill(house: House, author: Author) -> None:
         reservation = await house.records.ledger.reserve(accounts, Spent(500), day)
         assert not isinstance(reservation, Account)
         await house.records.ledger.settle(reservation, Spent(123, Decimal("0.5")))
-    comparison = Comparison(message_id=first + 7, guild="home", asker=author.id, a="x/a", b="x/b")
+    comparison = Comparison(message_id=first + 7, guild="home", a="x/a", b="x/b")
     await house.records.votes.open(comparison)
     await house.records.votes.cast(first + 7, author.id, "a")
 
@@ -330,6 +331,23 @@ async def test_p1_who_is_forgotten_leaves_no_trace(house: House) -> None:
     await house.privacy.forget(BEN)
     assert not house.holds("canary")
     assert await house.records.votes.scores("home") == ()
+
+
+async def test_p1_forgetting_writes_the_records_anew_once(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers, votes and budgets are in one file, and others wait while that is written."""
+    await fill(house, ADA_OF_CANARIES)
+    write_anew, times = house.records._thread.leave_no_trace, list[None]()
+
+    async def noting() -> None:
+        times.append(None)
+        await write_anew()
+
+    monkeypatch.setattr(house.records._thread, "leave_no_trace", noting)
+    await house.privacy.forget(ADA_OF_CANARIES)
+    assert len(times) == 1
+    assert not house.holds("canary")
 
 
 async def test_p1_what_others_quoted_is_forgotten(house: House) -> None:
@@ -621,12 +639,10 @@ async def test_p7_what_is_shown_tells_what_stays_and_how_long(house: House) -> N
     assert "stays until somebody has me forget it" in shown(house)
     assert "stays for 30 days" in shown(house, structs.replace(POLICY, retention_days=30))
     assert "to the same question never" in shown(house)
-    cached = structs.replace(FACTS, cached_seconds=600, where="in the cellar")
+    cached = structs.replace(FACTS, cached_seconds=600)
     assert "to the same question for 600 seconds" in shown(house, facts=cached)
-    assert "in the cellar" in shown(house, facts=cached)
-    assert "receipts" not in shown(house)
-    nothing = structs.replace(FACTS, keeps_history=False, keeps_receipts=False)
-    assert "I store nothing." in shown(house, facts=nothing)
+    assert "I store what you say to me and my answers; what each answer was made of" in shown(house)
+    assert "in files on the machine that I run on" in shown(house)
 
 
 @pytest.mark.parametrize(
@@ -650,7 +666,7 @@ async def test_p7_what_is_shown_tells_who_can_see_it(house: House) -> None:
     """Everyone in a channel, for everyone's answers or one's own alone; nobody else in private."""
     assert "others' answers may draw on it" in shown(house)
     assert "for your own answers alone" in shown(house, structs.replace(POLICY, memory="person"))
-    assert "Nobody else sees" in shown(house, place=NOWHERE)
+    assert "In a private chat nobody else sees" in shown(house, place=NOWHERE)
 
 
 async def test_p7_who_paused_is_reminded(house: House) -> None:

@@ -41,7 +41,7 @@ from acore_bot.messages import (
     Waiting,
 )
 from acore_bot.providers.scripted import CUT, Scripted
-from acore_bot.telemetry.events import PromptTrimmed, TurnFailed, TurnFinished
+from acore_bot.telemetry.events import PromptTrimmed, Stages, TurnFailed, TurnFinished
 
 HERE = Place(channel="tea")
 BROKEN = TimedOut(provider="scripted", model="script", detail="secret words", remedy="Ask anew.")
@@ -194,7 +194,8 @@ async def test_a_fault_before_any_text_is_told(core: Core) -> None:
     await core.hear(heard(1))
     assert core.target.texts == [TOLD]
     assert await core.stored() == []
-    assert core.events == [TurnFailed(model=MODEL, kind="timeout", total_seconds=0)]
+    stages = Stages(admitted=0, context=0, edits=0)
+    assert core.events == [TurnFailed(model=MODEL, kind="timeout", total_seconds=0, stages=stages)]
 
 
 async def test_a_fault_of_describing_is_told(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +207,8 @@ async def test_a_fault_of_describing_is_told(core: Core, monkeypatch: pytest.Mon
     monkeypatch.setattr(core.model, "describe", fail)
     await core.hear(heard(1))
     assert core.target.texts == [TOLD]
-    assert core.events == [TurnFailed(model=MODEL, kind="timeout", total_seconds=0)]
+    stages = Stages(admitted=0)
+    assert core.events == [TurnFailed(model=MODEL, kind="timeout", total_seconds=0, stages=stages)]
 
 
 async def test_a_fault_after_text_keeps_the_part(core: Core) -> None:
@@ -453,7 +455,8 @@ async def test_a_place_that_is_gone_is_not_told(core: Core) -> None:
 
 
 async def test_what_happened_is_told(core: Core) -> None:
-    """A finished turn leaves one record: who answered, how it ended, times and counts."""
+    """A finished turn leaves one record: who answered, how it ended, where its time went, and what
+    it took."""
     usage = Usage(prompt_tokens=30, completion_tokens=2, cached_tokens=20)
     begin, go_on = asyncio.Event(), asyncio.Event()
     core.will_say([begin, "One", go_on, " two", End(finish_reason="stop", usage=usage)])
@@ -472,9 +475,13 @@ async def test_what_happened_is_told(core: Core) -> None:
             finish_reason="stop",
             first_delta_seconds=2,
             total_seconds=5,
+            stages=Stages(
+                admitted=0, context=0, queued=0, first_delta=2, stream=3, edits=0, commit=0
+            ),
             prompt_tokens=30,
             completion_tokens=2,
             cached_tokens=20,
+            cost=0,
         )
     ]
 

@@ -177,16 +177,20 @@ async def test_expiring_removes_what_is_older(answers: Answers) -> None:
 
 
 async def test_places_say_where_conversations_are(answers: Answers) -> None:
-    """A conversation is where its last record was; a guild has those of all of its channels."""
-    for id_, place in enumerate([HERE, Place("guild", "6"), Place("other", "5"), Place("", "9")]):
-        await answers.put(record(id_, conversation=f"c{id_}", place=place))
-    assert await answers.conversations(Place("guild")) == ("c0", "c1")
-    assert await answers.conversations(Place("guild", "6")) == ("c1",)
-    assert await answers.conversations(Place("", "9")) == ("c3",)
-    assert await answers.conversations(Place("nowhere", "5")) == ()
+    """A conversation is where its last record was."""
+    await answers.put(record(1, conversation="c0", place=HERE))
+    await answers.put(record(2, conversation="c1", place=Place("", "9")))
     await answers.put(record(9, conversation="c0", place=Place("guild", "7")))
-    assert (await answers.places())["c0"] == Place("guild", "7")
-    assert await answers.conversations(Place("guild", "5")) == ()
+    assert await answers.places() == {"c0": Place("guild", "7"), "c1": Place("", "9")}
+
+
+async def test_p1_where_somebody_spoke_in_private_is_erased(answers: Answers) -> None:
+    """A private chat is told by its id, which is as good as theirs; channels stay known."""
+    await answers.put(record(1, conversation="discord:7", place=Place("", "7")))
+    await answers.put(record(2, conversation="discord:5"))
+    await answers.put(record(3, asker="18", conversation="discord:8", place=Place("", "8")))
+    await answers.erase("17")
+    assert await answers.places() == {"discord:5": HERE, "discord:8": Place("", "8")}
 
 
 async def test_a_conversation_is_forgotten_with_its_place(answers: Answers) -> None:
@@ -215,7 +219,7 @@ async def test_half_a_character_is_mended(answers: Answers) -> None:
         place=Place("\ufffd", "5"),
         question=kept.question,
     )
-    assert await answers.conversations(Place("\udfff")) == ("c\ufffd",)
+    assert await answers.places() == {"c\ufffd": Place("\ufffd", "5")}
 
 
 async def test_a_record_that_is_none_is_told_as_damage(records: SQLiteRecords) -> None:

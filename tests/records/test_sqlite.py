@@ -58,7 +58,7 @@ async def put_something(records: SQLiteRecords) -> Reservation | Account:
     await records.preferences.put(SETTING)
     await records.consents.pause("17")
     await records.answers.put(RECORD)
-    comparison = Comparison(message_id=9, guild="guild", asker="17", a="x/1", b="y/2")
+    comparison = Comparison(message_id=9, guild="guild", a="x/1", b="y/2")
     await records.votes.open(comparison)
     await records.votes.cast(9, "17", "tie")
     spent = Spent(10, Decimal("0.0000015"))
@@ -244,7 +244,7 @@ async def test_p1_erasing_leaves_no_trace_of_answers(path: Path, seed: int) -> N
 
 async def vote(number: int, records: SQLiteRecords) -> None:
     """Begin a comparison, and vote in it."""
-    comparison = Comparison(message_id=number, guild="guild", asker="CANARY17", a="x/1", b="y/2")
+    comparison = Comparison(message_id=number, guild="guild", a="x/1", b="y/2")
     await records.votes.open(comparison)
     await records.votes.cast(number, "CANARY17", "a")
 
@@ -326,6 +326,56 @@ async def test_p4_records_that_are_gone_leave_no_trace(path: Path, seed: int) ->
         for _ in range(2):
             await records.answers.leave_no_trace()
         assert len(times) == 2
+
+
+async def test_p1_who_is_forgotten_has_the_file_written_anew_once(path: Path) -> None:
+    """What is erased of answers, votes and budgets at the same time shares it, and when each of
+    them returns it is done; also if there was nothing to erase, for nobody knows of what was broken
+    off before; what is erased later has it done again."""
+    async with SQLiteRecords.open(path) as records:
+        for number in range(200):
+            await vote(number, records)
+            await spend(number, records)
+            await put_answer_of("CANARY17", number, records, random.Random(number))
+        times = note_writing_anew(records)
+        left: list[int] = []
+
+        async def erase(work: Awaitable[object]) -> None:
+            await work
+            left.append(count_canaries(path))
+
+        for expected in (1, 2):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(erase(records.answers.erase("CANARY17")))
+                group.create_task(erase(records.votes.erase("CANARY17")))
+                group.create_task(erase(records.ledger.forget("person:CANARY17", date.max)))
+            assert left == [0] * 3 * expected
+            assert len(times) == expected
+        await records.answers.leave_no_trace()
+        assert len(times) == 2
+
+
+async def test_p1_a_file_that_could_not_be_written_anew_is_tried_again(
+    records: SQLiteRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several that share the writing, each hears of the fault for itself, and the next sweep
+    makes up for it."""
+    faults: list[HistoryError] = []
+
+    async def fail() -> None:
+        faults.append(HistoryError("Another process is reading."))
+        raise faults[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records._thread, "leave_no_trace", fail)
+        outcomes = await asyncio.gather(
+            records.votes.erase("17"), records.answers.erase("17"), return_exceptions=True
+        )
+    assert [*outcomes] == faults
+    times = note_writing_anew(records)
+    await records.answers.leave_no_trace()
+    await records.answers.leave_no_trace()
+    assert len(times) == 1
 
 
 def note_writing_anew(records: SQLiteRecords) -> list[None]:

@@ -9,7 +9,7 @@ from acore_bot.records.sqlite import SQLiteRecords
 
 def compare(message_id: int, a: str = "x", b: str = "y", guild: str = "guild") -> Comparison:
     """Make a comparison that Ada began."""
-    return Comparison(message_id=message_id, guild=guild, asker="17", a=a, b=b)
+    return Comparison(message_id=message_id, guild=guild, a=a, b=b)
 
 
 async def test_a_vote_tells_the_comparison_and_whether_it_is_the_first(
@@ -83,16 +83,23 @@ async def test_all_votes_of_a_person_are_told(records: SQLiteRecords) -> None:
 
 
 async def test_erasing_removes_a_persons_votes_and_name(records: SQLiteRecords) -> None:
-    """A person's votes no longer count, and comparisons that they began have no asker; the votes of
-    others stay."""
+    """A person's votes no longer count, and a file of a former version names them no more as who
+    began a comparison; the votes of others stay."""
     await records.votes.open(compare(1))
+    await records._thread.write(
+        lambda connection: connection.execute("UPDATE comparisons SET asker = '17'").rowcount
+    )
     await records.votes.cast(1, "17", "a")
     await records.votes.cast(1, "18", "b")
     await records.votes.erase("17")
     assert await records.votes.scores("guild") == (Score("y", 1, 0, 0), Score("x", 0, 0, 1))
     found = await records.votes.cast(1, "17", "a")
     assert found is not None
-    assert (found[0].asker, found[1]) == ("", True)
+    assert found == (compare(1), True)
+    named = "SELECT count(*) FROM comparisons WHERE asker = '17'"
+    assert await records._thread.read(lambda connection: connection.execute(named).fetchone()) == (
+        0,
+    )
 
 
 async def test_a_guild_is_forgotten_with_its_votes(records: SQLiteRecords) -> None:

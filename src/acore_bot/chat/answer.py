@@ -25,10 +25,11 @@ NOTHING_SAID = "The model had nothing to say. Try to ask in other words."
 class Answer:
     """An answer while it streams.
 
-    `model` is who was asked; times are monotonic seconds. A `title` stands above it, a `footnote`
-    below it in small print. `files` were used for it; `remarks` are what the person should know of
-    what was not; `changes` say who answers in another's place, and why. `is_blind` keeps who
-    answered to itself. `tell` words an error for whoever reads along.
+    `model` is who was asked; times are monotonic seconds, None where it did not come to that. A
+    `title` stands above it, a `footnote` below it in small print. `files` were used for it;
+    `remarks` are what the person should know of what was not; `changes` say who answers in
+    another's place, and why. `is_blind` keeps who answered to itself. `tell` words an error for
+    whoever reads along.
     """
 
     model: str
@@ -38,7 +39,12 @@ class Answer:
     is_blind: bool = False
     files: tuple[str, ...] = ()
     has_reasoning: bool = False
+    heard_at: float | None = None
+    sent_at: float | None = None
     first_delta_at: float | None = None
+    ended_at: float | None = None
+    shown_at: float | None = None
+    kept_at: float | None = None
     end: End | None = None
     fault: AcoreError | None = None
     is_stopped: bool = False

@@ -18,11 +18,11 @@ from msgspec import Struct, structs
 
 from acore_bot.chat.answer import Answer, place_in_line
 from acore_bot.chat.budgets import Budgets, Spending
-from acore_bot.chat.conversation import Turn
 from acore_bot.chat.material import MaterialReader
+from acore_bot.chat.open_turn import Turn
+from acore_bot.chat.paused import visible, without_words_of
 from acore_bot.chat.persona import Persona
 from acore_bot.chat.policy import Limits, Policy
-from acore_bot.chat.privacy import visible, without_paused
 from acore_bot.chat.prompt import Prompt, PromptBuilder, Question
 from acore_bot.chat.reply import Reply
 from acore_bot.chat.sights import Sights
@@ -39,6 +39,7 @@ from acore_bot.messages import (
     Message,
     ModelInfo,
     Piece,
+    Prices,
     Waiting,
 )
 from acore_bot.telemetry import events
@@ -90,11 +91,12 @@ class Plan(Struct, frozen=True, kw_only=True):
 @dataclass(kw_only=True)
 class Course:
     """How far an answer has come: the plan as it is now, the question once it was read, the prompt
-    once it was built, and what the person should know about their budget."""
+    once it was built, what the model costs, and what the person should know about their budget."""
 
     plan: Plan
     question: Question | None = None
     prompt: Prompt | None = None
+    prices: Prices | None = None
     notice: str = ""
 
 
@@ -170,7 +172,7 @@ class Asker:
         heard: list[IncomingMessage] = []
         answer.files, answer.remarks = (), ()
         for message in turn.messages:
-            quoted = without_paused(message, self.is_paused)
+            quoted = without_words_of(message, self.is_paused)
             material = await self.materials.read(quoted, target, sees=sees, known=known, room=room)
             self.sights.remember(message.id, material.images)
             answer.files += material.files
@@ -197,7 +199,7 @@ class Asker:
     ) -> None:
         """Stream within the budget of whoever asks. Raises `OverBudget` before a model is asked."""
         policy, message = course.plan.policy, question.message
-        course.prompt = self._build(question, info)
+        course.prompt, course.prices = self._build(question, info), info.prices
         request = course.prompt.request
         async with self.budgets.spend(
             policy, message.place, course.plan.payer or message.author, request, info
@@ -206,7 +208,11 @@ class Asker:
             # An answer that is being renewed stands until there is something better.
             in_sight = course.plan.renews is None
             hearing = _Hearing(answer, reply, spending, self.clock, in_sight)
-            await self._stream_or_shorten(course, question, info, hearing)
+            answer.sent_at = self.clock()
+            try:
+                await self._stream_or_shorten(course, question, info, hearing)
+            finally:
+                answer.ended_at = self.clock()
 
     async def _stream_or_shorten(
         self, course: Course, question: Question, info: ModelInfo, hearing: "_Hearing"

@@ -38,6 +38,8 @@ class Changes:
         if not (records := await self._records_of(await self._answers_to(former[-1]))):
             return None
         newest = records[-1]
+        if self.conversations.askers_of(newest.id):
+            return None  # it is being written anew
         return (newest.id, *newest.part_ids)[-1], ("regenerate", "details")
 
     async def deleted(self, message_ids: Sequence[int]) -> tuple[int, ...]:
@@ -89,7 +91,8 @@ class Changes:
             await self.on_left(place.guild)
 
     async def _conversations_in(self, place: Place) -> set[str]:
-        places = await self.answers.places()
+        # What is being answered there is known to nobody else, if it is the first.
+        places = {**await self.answers.places(), **self.conversations.under_way()}
         if not place.channel:
             return {name for name, known in places.items() if known.guild == place.guild}
         # A thread is known by its own name alone: its place is the channel that it is in. And what

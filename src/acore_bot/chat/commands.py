@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_SHOWN_MESSAGES = 10
 MAX_SHOWN_MESSAGES = 100
+MAX_COUNTED_MESSAGES = 100
 MAX_LISTED_MODELS = 15
 MAX_SUGGESTIONS = 25
 MAX_SUGGESTED_CHARACTERS = 100
@@ -55,8 +56,8 @@ class Report(Struct, frozen=True):
 
 
 class Command(Struct, frozen=True):
-    """A command's one-line description and what it does. Some are for those only who have the say
-    in a place."""
+    """A command's one-line description and what it does. Some are for those only who may look into
+    the machine."""
 
     description: str
     run: Callable[[IncomingCommand], Awaitable[str | Report]]
@@ -138,7 +139,7 @@ class Commands:
         if (command := self._commands.get(incoming.name)) is None:
             msg = f"There is no command /{incoming.name[:40]}."
             raise NotFound(msg, remedy="/help lists them.")
-        if command.for_managers and not incoming.may_manage:
+        if command.for_managers and not _may_look_inside(incoming):
             raise NotAllowed(FOR_MANAGERS)
         return await command.run(incoming)
 
@@ -156,7 +157,7 @@ class Commands:
         own = (
             (name, command.description)
             for name, command in self._commands.items()
-            if incoming.may_manage or not command.for_managers
+            if _may_look_inside(incoming) or not command.for_managers
         )
         lines = (f"- `/{name}`: {description}" for name, description in (*self._also, *own))
         return "\n".join((HOW_TO_TALK, *lines))
@@ -255,12 +256,26 @@ class Commands:
         raise NotFound(msg, remedy="It could be: show, export, forget, pause, resume.")
 
     async def _stats(self, incoming: IncomingCommand) -> str:
-        own = await self._figures.budget_lines(incoming)
-        if not incoming.may_manage:
+        own = await self._own_figures(incoming)
+        if not _may_look_inside(incoming):
             return own
         providers = _provider_rows(self._figures.performance_stats())
         caches = _cache_rows(self._figures.cache_stats())
         return "\n".join((own, "```", *_table(providers), "", *_table(caches), "```"))
+
+    async def _own_figures(self, incoming: IncomingCommand) -> str:
+        """Say what concerns whoever asks: who answers them, what that draws on, what they used."""
+        policy = self._policy(incoming)
+        conversation = _conversation(incoming, policy)
+        count = len(await self._history.recent(conversation, MAX_COUNTED_MESSAGES))
+        more = "at least " if count == MAX_COUNTED_MESSAGES else ""
+        return "\n".join(
+            (
+                f"{_answering(policy)}, as {policy.persona}",
+                f"Remembered of this conversation: {more}{counted(count, 'message')}",
+                await self._figures.budget_lines(incoming),
+            )
+        )
 
     async def _doctor(self, _: IncomingCommand) -> str:
         return "\n".join(map(_found, await self._examine()))
@@ -279,6 +294,12 @@ def _conversation(incoming: IncomingCommand, policy: Policy) -> str:
     if policy.memory == "shared" or incoming.is_private:
         return incoming.conversation
     return f"{incoming.conversation}/{incoming.author.id}"
+
+
+def _may_look_inside(incoming: IncomingCommand) -> bool:
+    """Tell whether somebody may see how the machine does: who manages a server, or sits at it. In
+    a private chat everyone has the say, but only over that."""
+    return incoming.may_manage and (bool(incoming.place.guild) or incoming.place == NOWHERE)
 
 
 def _check_may_choose(incoming: IncomingCommand, policy: Policy) -> None:

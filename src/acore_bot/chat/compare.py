@@ -1,16 +1,19 @@
 """Lets two models answer the same question without their names, and people say which was better.
 
-Which of them is A is drawn anew each time, and nothing that others can see tells it: a voter is
-told, alone, after their vote.
+Which of them is A is drawn anew each time, and nothing that others can see tells it: both are asked
+at once, but B is shown when A has ended, whichever is quicker. A voter is told, alone, after their
+vote.
 """
 
 import asyncio
 import logging
 import random
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
+from acore_bot.chat.reply import at_once
 from acore_bot.contracts import Comparison, ReplyTarget, Score, Verdict, Votes
 from acore_bot.errors import (
     AcoreError,
@@ -40,13 +43,20 @@ PREFERRED: dict[Verdict, str] = {
 
 
 class AnswerBlindly(Protocol):
-    """Asks one model, within all that the place allows, and shows its answer under a title."""
+    """Asks one model at once, within all that the place allows, and shows its answer under a title
+    when `its_turn` returns."""
 
     async def __call__(
-        self, question: IncomingMessage, model: str, target: ReplyTarget, title: str, /
-    ) -> int:
-        """Return the id of the answer's last message, in which nothing names a model. Raises
-        `AcoreError` where this model gave no whole answer, or another had to."""
+        self,
+        question: IncomingMessage,
+        model: str,
+        target: ReplyTarget,
+        title: str,
+        its_turn: Callable[[], Awaitable[object]],
+        /,
+    ) -> None:
+        """Show nothing that names a model. Raises `AcoreError` where this model gave no whole
+        answer, or another had to."""
         ...
 
 
@@ -75,8 +85,8 @@ class Comparisons:
         target: ReplyTarget,
         answer: AnswerBlindly,
     ) -> None:
-        """Show the answers of two models side by side, in a thread if there can be one, and offer
-        the vote; if one of them fails, say so instead, and which only to who asked.
+        """Show the answers of two models, one below the other, in a thread if there can be one, and
+        offer the vote; if one of them fails, say so instead, and which only to who asked.
 
         Raises `NotFound` if it is twice the same, `HistoryError` if votes cannot be kept, and
         `TargetGone`.
@@ -88,11 +98,11 @@ class Comparisons:
         place = await target.thread(_thread_name(question.text))
         async with asyncio.TaskGroup() as group:
             # Who fails must not stop the other, whose answer is worth reading by itself.
-            tasks = [
-                group.create_task(_outcome(answer, question, model, place, title))
-                for model, title in ((a, "**A**"), (b, "**B**"))
-            ]
-        outcomes = [STOPPED if task.cancelled() else task.result() for task in tasks]
+            of_a = partial(answer, question, a, place, "**A**", at_once)
+            upper = group.create_task(_outcome(of_a))
+            of_b = partial(answer, question, b, place, "**B**", partial(asyncio.wait, [upper]))
+            lower = group.create_task(_outcome(of_b))
+        outcomes = [STOPPED if it.cancelled() else it.result() for it in (upper, lower)]
         faults = [(model, it) for model, it in zip((a, b), outcomes, strict=True) if it]
         if faults:
             await _tell(faults, place, target)
@@ -106,7 +116,6 @@ class Comparisons:
         comparison = Comparison(
             message_id=message_id,
             guild=question.place.guild,
-            asker=question.author.id,
             a=a,
             b=b,
         )
@@ -152,12 +161,10 @@ class Comparisons:
         return "\n".join(("```", *_table(scores[:MAX_ROWS]), "```")) + note
 
 
-async def _outcome(
-    answer: AnswerBlindly, question: IncomingMessage, model: str, place: ReplyTarget, title: str
-) -> AcoreError | None:
+async def _outcome(answer: Callable[[], Awaitable[None]]) -> AcoreError | None:
     """Show an answer, and return what went wrong, if anything did."""
     try:
-        await answer(question, model, place, title)
+        await answer()
     except AcoreError as error:
         return error
     return None

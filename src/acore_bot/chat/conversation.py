@@ -11,121 +11,22 @@ cancelled, and nothing of its turn is stored.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from acore_bot.chat.gathering import NO_PATIENCE, Gathering, Gatherings, Patience
-from acore_bot.chat.material import quote_mark, with_new_words, without_quotes
+from acore_bot.chat.locks import KeyedLocks
+from acore_bot.chat.open_turn import Context, OpenAnswers, Turn
 from acore_bot.contracts import Answers, History
-from acore_bot.messages import AnswerRecord, IncomingMessage, Message
-
-
-class Context(Struct, frozen=True):
-    """What a message continues from, oldest first: the conversation's line, or a branch of it."""
-
-    said: tuple[Message, ...]
-    is_branch: bool = False
-
+from acore_bot.messages import AnswerRecord, IncomingMessage, Place
 
 Load: TypeAlias = Callable[[], Awaitable[tuple[tuple[IncomingMessage, ...], Context]]]
 """Reads what a turn is about, and what it continues from, once it is its turn."""
-
-
-class Turn:
-    """The turn of one message, or of several that are answered together: its context, and the way
-    to open and commit its answer. `is_withdrawn` says that its question is gone."""
-
-    def __init__(
-        self,
-        history: History,
-        messages: tuple[IncomingMessage, ...],
-        context: Context,
-        open_answers: "_OpenAnswers",
-    ) -> None:
-        self.messages = messages
-        self.context = context
-        self._history = history
-        self._open_answers = open_answers
-        self._answer_ids: list[int] = []
-        self._rewordings: dict[int, str] = {}
-        self._unsaid: set[str] = set()
-        self.is_withdrawn = False
-        self._is_forgotten = False
-        self._storing = asyncio.Lock()
-
-    @property
-    def conversation(self) -> str:
-        """Where it takes place."""
-        return self.messages[0].conversation
-
-    def open_answer(self, answer_id: int) -> None:
-        """Note that an answer, or a further part of it, became visible: replies to it wait until
-        the turn is over."""
-        self._open_answers.open(answer_id)
-        self._answer_ids.append(answer_id)
-
-    async def commit(self, messages: Sequence[Message]) -> None:
-        """Store what was said in this turn, all or nothing, unless the turn was forgotten
-        meanwhile. Raises `HistoryError`."""
-        await self._store(lambda: self._history.append([*map(self._as_it_is_now, messages)]))
-
-    def _as_it_is_now(self, message: Message) -> Message:
-        text = message.text
-        if (words := self._rewordings.get(message.id)) is not None:
-            text = with_new_words(text, words)
-        for author_id in self._unsaid:
-            text = without_quotes(text, partial(_begins, quote_mark(author_id)))
-        return message if text == message.text else structs.replace(message, text=text)
-
-    def reword(self, message_id: int, words: str) -> None:
-        """Let other words be stored of a message, which was edited meanwhile."""
-        self._rewordings[message_id] = words
-
-    def unsay(self, author_id: str) -> None:
-        """Let nothing be stored that is quoted of a person."""
-        self._unsaid.add(author_id)
-
-    async def renew(self, answer: Message) -> None:
-        """Store an answer in the place of a former one, unless the turn was forgotten meanwhile.
-        Raises `HistoryError`."""
-        await self._store(lambda: self._history.replace(answer))
-
-    async def record(self, answers: Answers, record: AnswerRecord) -> None:
-        """Store what its answer was made of, unless the turn was forgotten meanwhile. Raises
-        `HistoryError`."""
-        await self._store(lambda: answers.put(record))
-
-    async def _store(self, write: Callable[[], Awaitable[object]]) -> None:
-        async with self._storing:
-            if not self._is_forgotten:
-                await write()
-
-    def forget(self) -> None:
-        """Let nothing of this turn be stored from now on."""
-        self._is_forgotten = True
-
-    def withdraw(self) -> None:
-        """Let nothing of this turn be stored, nor shown, for its question is gone."""
-        self._is_forgotten = self.is_withdrawn = True
-
-    async def stored(self) -> None:
-        """Wait for what is being stored just now."""
-        async with self._storing:
-            pass
-
-    def shows(self, answer_id: int) -> bool:
-        """Tell whether a message is its answer, or a part of it."""
-        return answer_id in self._answer_ids
-
-    def close(self) -> None:
-        """Let those who reply to the answer go on."""
-        for answer_id in self._answer_ids:
-            self._open_answers.close(answer_id)
 
 
 @dataclass(eq=False)
@@ -151,6 +52,11 @@ class _Hearing:
         if it := self.about:
             ids |= {it.id, *it.part_ids, it.question_id}
         return frozenset(ids)
+
+    def asks(self, message_id: int) -> bool:
+        """Tell whether a message is to be answered, and stored with its answer."""
+        is_there = any(message.id == message_id for message in self.messages)
+        return is_there and self.about is None
 
     def stop(self) -> None:
         """Cancel the task, unless it is ours or was cancelled before: a second time it would not
@@ -189,11 +95,12 @@ class Conversations:
         self._gatherings = Gatherings(patience, clock=clock, sleep=sleep)
         # One more than is ever sent, so that the prompt's builder sees that there is more.
         self._limit = history_messages + 1
-        self._people = _KeyedLocks()
-        self._past = _KeyedLocks()
-        self._open_answers = _OpenAnswers()
+        self._people = KeyedLocks()
+        self._past = KeyedLocks()
+        self._open_answers = OpenAnswers()
         self._open_turns: dict[Turn, _Hearing] = {}
         self._hearings: set[_Hearing] = set()
+        self._rewordings: dict[int, str] = {}  # of messages whose turn has not come yet
 
     async def forget(self, conversation: str) -> int:
         """Remove a conversation, with the turns that are under way in it and what its answers were
@@ -233,11 +140,24 @@ class Conversations:
             await turn.stored()
 
     def reword(self, message_id: int, words: str) -> bool:
-        """Take other words for a message that is being answered. False if it is not."""
-        turns = [turn for turn, hearing in self._open_turns.items() if message_id in hearing.ids]
-        for turn in turns:
-            turn.reword(message_id, words)
-        return bool(turns)
+        """Take other words for a message that waits for its turn, or whose turn has still to store
+        it. False if there is none."""
+        for turn, hearing in self._open_turns.items():
+            if hearing.asks(message_id):
+                return turn.reword(message_id, words)
+        # A hearing without a gathering deals with what came before or comes after the turn.
+        waiting = [it for it in self._hearings if it.gathering and it.asks(message_id)]
+        if waiting:
+            self._rewordings[message_id] = words
+        return bool(waiting)
+
+    def _reworded(self, message: IncomingMessage) -> IncomingMessage:
+        words = self._rewordings.get(message.id)
+        return message if words is None else structs.replace(message, text=words)
+
+    def under_way(self) -> Mapping[str, Place]:
+        """Tell in which conversations something is being answered, and where they are."""
+        return {turn.conversation: turn.place for turn in self._open_turns}
 
     def askers_of(self, answer_id: int) -> frozenset[str]:
         """Tell whose answer it is that is being written; nobody's if it is not."""
@@ -263,6 +183,13 @@ class Conversations:
             yield hearing
         finally:
             self._hearings.discard(hearing)
+            if self._rewordings:
+                self._drop_rewordings()
+
+    def _drop_rewordings(self) -> None:
+        """Keep those only that somebody still waits with."""
+        heard = {id_ for hearing in self._hearings for id_ in hearing.ids}
+        self._rewordings = {id_: it for id_, it in self._rewordings.items() if id_ in heard}
 
     async def has_spoken(self, conversation: str) -> bool:
         """Tell whether the bot has answered in a conversation lately. Raises `HistoryError`."""
@@ -333,7 +260,8 @@ class Conversations:
         conversation, author_id = place
         # Whoever forgets the conversation, or the person, finds each turn that knows of the past.
         async with self._past.hold(("", author_id)), self._past.hold((conversation, "")):
-            hearing.messages, context = await load()
+            messages, context = await load()
+            hearing.messages = tuple(map(self._reworded, messages))
             turn = Turn(self._history, hearing.messages, context, self._open_answers)
             self._open_turns[turn] = hearing
         try:
@@ -357,44 +285,3 @@ class Conversations:
             return Context(recent)
         # A part of the newest answer stands for all of it.
         return Context(recent) if chain[-1] == recent[-1] else Context(chain, is_branch=True)
-
-
-def _begins(mark: str, code: str) -> bool:
-    return code.startswith(mark)
-
-
-class _KeyedLocks:
-    """A lock for each key, which exists only while somebody holds or wants it."""
-
-    def __init__(self) -> None:
-        self._locks: dict[tuple[str, str], tuple[asyncio.Lock, int]] = {}
-
-    @asynccontextmanager
-    async def hold(self, key: tuple[str, str]) -> AsyncIterator[None]:
-        lock, wanted = self._locks.get(key, (asyncio.Lock(), 0))
-        self._locks[key] = (lock, wanted + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, wanted = self._locks.pop(key)
-            if wanted > 1:
-                self._locks[key] = (lock, wanted - 1)
-
-
-class _OpenAnswers:
-    """The answers that are being written, and those who wait for them."""
-
-    def __init__(self) -> None:
-        self._finished: dict[int, asyncio.Event] = {}
-
-    def open(self, answer_id: int) -> None:
-        self._finished.setdefault(answer_id, asyncio.Event())
-
-    def close(self, answer_id: int) -> None:
-        if (finished := self._finished.pop(answer_id, None)) is not None:
-            finished.set()
-
-    async def wait(self, answer_id: int) -> None:
-        if (finished := self._finished.get(answer_id)) is not None:
-            await finished.wait()

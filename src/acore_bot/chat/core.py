@@ -2,7 +2,7 @@
 deletions and departures."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -13,7 +13,8 @@ from msgspec import structs
 from acore_bot.chat.changes import Changes
 from acore_bot.chat.commands import Commands, ListModels, Report
 from acore_bot.chat.compare import Comparisons
-from acore_bot.chat.conversation import Context, Conversations
+from acore_bot.chat.conversation import Conversations
+from acore_bot.chat.open_turn import Context
 from acore_bot.chat.policy import Policies, Policy, may_choose
 from acore_bot.chat.presses import Presses, told
 from acore_bot.chat.reply import Reply
@@ -99,9 +100,10 @@ class ChatCore:
                 raise NotFound(NOTHING_TO_SUMMARIZE)
             return (message,), Context(said)
 
-        plan = structs.replace(self.turns.plan(policy), keeps="nothing")
         place = (message.conversation, message.author.id)
         async with Reply(target) as reply, self.conversations.take_up(place, load) as turn:
+            # What holds may have changed while it waited: it may be local only by now.
+            plan = structs.replace(self.turns.plan(self._allowed(command)), keeps="nothing")
             await self.turns.answer(turn, plan, reply, target)
 
     async def _compare(self, command: IncomingCommand, target: ReplyTarget) -> None:
@@ -117,30 +119,47 @@ class ChatCore:
         if len(named) < 2:
             if models is None:
                 models = await self._all_models(policy)
-            named = [*self.comparisons.pick(models, *(named or [policy.model]))]
+            current = [policy.model] if self._may_answer(policy.model, policy) else models[:1]
+            named = [*self.comparisons.pick(models, *(named or current or [policy.model]))]
         question = self._told(wish.question, command)
-        answer = partial(self._answer_blindly, policy)
+        answer = partial(self._answer_blindly, command)
         await self.comparisons.run(question, named[0], named[1], target, answer)
 
     async def _comparable(self, command: IncomingCommand, policy: Policy) -> tuple[str, ...] | None:
         """Name what somebody may compare; None for all there is. Models cost their owner money."""
         if may_choose(policy, command.roles, may_manage=command.may_manage):
             return None
-        return tuple(dict.fromkeys((policy.model, *self.offered_models)))
+        offered = dict.fromkeys((policy.model, *self.offered_models))
+        return tuple(model for model in offered if self._may_answer(model, policy))
+
+    def _may_answer(self, model: str, policy: Policy) -> bool:
+        """Tell whether a model may be sent what is said where a policy holds."""
+        return not policy.is_local_only or self.turns.asker.host_of(model).is_local
 
     async def _all_models(self, policy: Policy) -> tuple[str, ...]:
         found = await self.list_models(local_only=policy.is_local_only)
         return tuple(f"{provider}/{name}" for provider, names in found.items() for name in names)
 
     async def _answer_blindly(
-        self, policy: Policy, question: IncomingMessage, model: str, target: ReplyTarget, title: str
-    ) -> int:
-        """Let a model answer without its name; return the last message. Raises `AcoreError`."""
+        self,
+        command: IncomingCommand,
+        question: IncomingMessage,
+        model: str,
+        target: ReplyTarget,
+        title: str,
+        its_turn: Callable[[], Awaitable[object]],
+    ) -> None:
+        """Let a model answer without its name. Raises `AcoreError`."""
         plan = structs.replace(
-            self.turns.plan(policy), model=model, is_stateless=True, keeps="nothing", title=title
+            self.turns.plan(self._allowed(command)),
+            model=model,
+            is_stateless=True,
+            keeps="nothing",
+            title=title,
         )
-        async with Reply(target) as reply, self.conversations.take_aside(question) as turn:
-            return (await self.turns.answer(turn, plan, reply, target))[-1]
+        showing = Reply(target, its_turn=its_turn)
+        async with showing as reply, self.conversations.take_aside(question) as turn:
+            await self.turns.answer(turn, plan, reply, target)
 
     def _allowed(self, command: IncomingCommand) -> Policy:
         """Return what holds for whoever commands. Raises `NotAllowed`."""

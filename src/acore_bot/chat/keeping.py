@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from acore_bot.chat.alarm import Alarm
 from acore_bot.chat.answer import Answer
 from acore_bot.chat.asking import Course, Plan, chained
-from acore_bot.chat.conversation import Turn
+from acore_bot.chat.open_turn import Turn
 from acore_bot.chat.prompt import Question
 from acore_bot.contracts import Answers, ReplyTarget
 from acore_bot.errors import AcoreError, HistoryError

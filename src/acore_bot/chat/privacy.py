@@ -1,21 +1,21 @@
 """What a person can ask about their own words: where they go, a copy, an end, and a pause.
 
 Who pauses is not taken in: nothing they say is stored or sent, and what they said before is left
-out of what others' answers are made of, also where others quoted it. `visible` and `without_paused`
-see to that.
+out of what others' answers are made of, also where others quoted it. `paused` sees to that.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from acore_bot.chat.budgets import person_account
-from acore_bot.chat.material import CODE, MARK_CHARACTERS, quote_mark, without_quotes
+from acore_bot.chat.material import CODE, quote_mark, without_quotes
+from acore_bot.chat.paused import names_of
 from acore_bot.chat.policy import Limits, Policy
 from acore_bot.contracts import Answers, Consents, History, Ledger, Votes
 from acore_bot.messages import (
@@ -23,16 +23,17 @@ from acore_bot.messages import (
     AnswerRecord,
     Author,
     Host,
-    IncomingMessage,
     Message,
     Place,
-    Quote,
 )
 
 LEDGER_DAYS = 40  # what was spent before is not kept
-MARKED = "quoted "  # stands before the mark of a person's quotes where that stands for their id
 LEFT_OUT = "[somebody else's words are left out here]"
 
+KEPT = (
+    "what you say to me and my answers; what each answer was made of, such as model, time and cost"
+)
+WHERE = "in files on the machine that I run on, for its owner's eyes only"
 PAUSED = (
     "From now on I store and send nothing of what you say, and do not answer you. What you said "
     "before stays where it is, unused; `/privacy forget` removes it, and `/privacy resume` lets us "
@@ -58,50 +59,7 @@ OPENROUTER = {
     False: "OpenRouter may pass it on to those who collect it.",
 }
 
-IsPaused = Callable[[str], bool]
-"""Tells whether a person has paused, by their id, or by `MARKED` and the mark of their quotes."""
-
 T = TypeVar("T")
-
-
-def visible(said: Sequence[Message], is_paused: IsPaused) -> tuple[Message, ...]:
-    """Leave out what paused people said, where it was quoted too, and the answers to it. A tuple
-    without any is returned as it is.
-
-    Where a message is left out, so is an answer whose question is out of sight: it may have been
-    theirs.
-    """
-    hidden = {message.id for message in said if is_paused(message.author.id)}
-    quoting = {message.id: left for message in said if (left := _unquoted(message, is_paused))}
-    if not (hidden or quoting):
-        return tuple(said)
-    shown: dict[int, Message] = {}
-    for message in said:
-        is_orphan = message.parent_id is not None and message.parent_id not in shown
-        is_answer_to_hidden = bool(hidden) and message.role == "assistant" and is_orphan
-        if message.id not in hidden and not is_answer_to_hidden:
-            shown[message.id] = quoting.get(message.id, message)
-    return tuple(shown.values())
-
-
-def _unquoted(message: Message, is_paused: IsPaused) -> Message | None:
-    """Make what a message quotes of paused people unreadable; None if it quotes none."""
-    if CODE not in message.text:
-        return None
-    left = without_quotes(message.text, lambda code: is_paused(f"{MARKED}{code[:MARK_CHARACTERS]}"))
-    return None if left == message.text else structs.replace(message, text=left)
-
-
-def without_paused(message: IncomingMessage, is_paused: IsPaused) -> IncomingMessage:
-    """Make what a message quotes of paused people unreadable. One without such is returned as it
-    is."""
-    quotes = tuple(_readable(quote, is_paused) for quote in message.quotes)
-    return message if quotes == message.quotes else structs.replace(message, quotes=quotes)
-
-
-def _readable(quote: Quote, is_paused: IsPaused) -> Quote:
-    is_theirs = quote.author is not None and is_paused(quote.author.id)
-    return Quote(kind=quote.kind, text="") if is_theirs else quote
 
 
 def counted(count: int, noun: str) -> str:
@@ -114,17 +72,13 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     `host_of` tells where a model, written `provider/model`, computes. `fallbacks` answer when the
     one that was asked cannot; `local_models` answer where clouds may not, the first that there is.
-    `where` is where things are kept, in words and without a path. Answers are given again for
-    `cached_seconds`, 0 for never. `denies_collection` says that OpenRouter is told to send nothing
-    to whoever collects it; None if OpenRouter is not in use.
+    Answers are given again for `cached_seconds`, 0 for never. `denies_collection` says that
+    OpenRouter is told to send nothing to whoever collects it; None if OpenRouter is not in use.
     """
 
     host_of: Callable[[str], Host]
     fallbacks: tuple[str, ...] = ()
     local_models: tuple[str, ...] = ()
-    keeps_history: bool = True
-    keeps_receipts: bool = True
-    where: str = "in files on the machine that I run on, for its owner's eyes only"
     cached_seconds: float = 0.0
     denies_collection: bool | None = None
 
@@ -166,7 +120,7 @@ class Privacy:
     async def load(self) -> None:
         """Read who paused. Raises `HistoryError`."""
         paused = await self._consents.paused()
-        self._paused = {name for author_id in paused for name in _names(author_id)}
+        self._paused = {name for author_id in paused for name in names_of(author_id)}
 
     def is_paused(self, author_id: str) -> bool:
         """Tell whether a person wants nothing of theirs to be taken in. `MARKED` and the mark of
@@ -176,7 +130,7 @@ class Privacy:
     async def pause(self, author: Author) -> str:
         """Take in nothing more of what a person says, and stop what is being answered to them.
         Raises `HistoryError`; then it holds until the process ends."""
-        self._paused |= _names(author.id)
+        self._paused |= names_of(author.id)
         async with self._withdrawing(author.id):
             await self._consents.pause(author.id)
         return PAUSED
@@ -184,7 +138,7 @@ class Privacy:
     async def resume(self, author: Author) -> str:
         """Take in again what a person says. Raises `HistoryError`; then nothing changes."""
         await self._consents.resume(author.id)
-        self._paused -= _names(author.id)
+        self._paused -= names_of(author.id)
         return "I am listening to you again."
 
     async def forget(self, author: Author) -> str:
@@ -328,19 +282,12 @@ class Privacy:
         return f"**{model}** ({where})"
 
     def _stored(self, policy: Policy) -> str:
-        facts = self._facts
-        kept = []
-        if facts.keeps_history:
-            kept.append("what you say to me and my answers")
-        if facts.keeps_receipts:
-            kept.append("what each answer was made of, such as model, time and cost")
+        kept = KEPT
         if _has_limits(policy.limits):
-            kept.append(f"what you use of budgets, under a pseudonym, for {LEDGER_DAYS} days")
-        if not kept:
-            return "I store nothing."
+            kept += f"; what you use of budgets, under a pseudonym, for {LEDGER_DAYS} days"
         days = policy.retention_days
         until = f"for {counted(days, 'day')}" if days else "until somebody has me forget it"
-        told = f"I store {'; '.join(kept)}: {facts.where}. What was said stays {until}."
+        told = f"I store {kept}: {WHERE}. What was said stays {until}."
         return f"{told} {USED_STAYS}" if _has_limits(policy.limits) else told
 
     def _repeated(self) -> str:
@@ -355,16 +302,14 @@ def _result(outcome: T | BaseException) -> T:
     return outcome
 
 
-def _names(author_id: str) -> set[str]:
-    """Return by what it is asked whether a person has paused."""
-    return {author_id, f"{MARKED}{quote_mark(author_id)}"}
-
-
 def _readers(policy: Policy, place: Place) -> str:
     """Say who can see what is said."""
     owner = "Whoever runs me can read what is stored."
     if not place.guild:
-        return f"Nobody else sees what is said here. {owner}"
+        return (
+            "In a private chat nobody else sees what is said; where you brought me along yourself, "
+            f"whoever is there sees my answers. {owner}"
+        )
     if policy.memory == "person":
         return f"Everyone in this channel sees it; I use it for your own answers alone. {owner}"
     return f"Everyone in this channel sees it, and others' answers may draw on it. {owner}"

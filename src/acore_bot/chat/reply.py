@@ -10,7 +10,7 @@ crash, can be told from a whole one.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -22,6 +22,10 @@ CURSOR = " ▌"
 MAX_PARTS = 10
 FILE_NAME = "answer.md"
 ALL_IN_FILE = "The answer is long; all of it is in the file."
+
+
+async def at_once() -> None:
+    """Return without waiting for anything."""
 
 
 class _View(NamedTuple):
@@ -42,16 +46,21 @@ class _View(NamedTuple):
 
 
 class Reply:
-    """Shows one growing answer. `on_post`, which may be set later, learns the id of each message as
-    soon as it is visible.
+    """Shows one growing answer, as soon as `its_turn` returns. `on_post`, which may be set later,
+    learns the id of each message as soon as it is visible.
 
     Where messages have no greatest length, the text is shown as it is, in one.
     """
 
     def __init__(
-        self, target: ReplyTarget, on_post: Callable[[int], None] = lambda _: None
+        self,
+        target: ReplyTarget,
+        on_post: Callable[[int], None] = lambda _: None,
+        *,
+        its_turn: Callable[[], Awaitable[object]] = at_once,
     ) -> None:
         self.on_post = on_post
+        self._its_turn = its_turn
         self._target = target
         self._placeholder = ""
         self._source: str | Callable[[], str] = ""
@@ -116,6 +125,7 @@ class Reply:
 
     async def _write(self) -> tuple[int, ...]:
         async with self._target.typing():
+            await self._its_turn()
             while not self._look().text and not self._is_final:
                 await self._next_change()
         while not await self._advance():

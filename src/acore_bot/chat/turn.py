@@ -25,9 +25,11 @@ from acore_bot.chat import attention
 from acore_bot.chat.answer import Answer
 from acore_bot.chat.asking import Asker, Course, Plan
 from acore_bot.chat.attention import Decision
-from acore_bot.chat.conversation import Conversations, Turn
+from acore_bot.chat.conversation import Conversations
+from acore_bot.chat.happenings import what_happened
 from acore_bot.chat.keeping import Keeper
 from acore_bot.chat.loops import LoopGuard
+from acore_bot.chat.open_turn import Turn
 from acore_bot.chat.persona import PersonaLibrary
 from acore_bot.chat.policy import Policies, Policy, may_use
 from acore_bot.chat.receipts import footnote, make_receipt
@@ -55,6 +57,7 @@ REASONS = {
     PAUSED: "its author asked me not to take in what they say",
     NOT_FOR_THEM: "its author has no role that may use me here",
 }
+KINDS = {PAUSED: "paused", NOT_FOR_THEM: "lacks_role"}
 
 
 class Refusals:
@@ -78,7 +81,8 @@ class TurnTaker:
     """One callable that does all that a message calls for.
 
     `tell` words an error for whoever reads along; `is_paused` tells who wants nothing of theirs to
-    be taken in. Where the keeper keeps no records, answers have no buttons.
+    be taken in; `pseudonym` is what a conversation is called in events. Where the keeper keeps no
+    records, answers have no buttons.
     """
 
     asker: Asker
@@ -91,6 +95,7 @@ class TurnTaker:
     refusals: Refusals = field(default_factory=Refusals)
     tell: Callable[[AcoreError], str] = str
     emit: events.Emit = events.ignore
+    pseudonym: Callable[[str], str] = lambda _: ""
     clock: Callable[[], float] = time.monotonic
 
     async def __call__(self, message: IncomingMessage, target: ReplyTarget) -> None:
@@ -125,6 +130,7 @@ class TurnTaker:
         # From here on, whoever withdraws the message or its author's consent reaches this task.
         with self.conversations.hearing(message):
             if refusal := self._refusal(message.author.id, message.roles, policy):
+                self.emit(events.TurnRefused(KINDS[refusal]))
                 if self.refusals.is_due(message.author.id, self.clock()):
                     await target.whisper(refusal)
             else:
@@ -185,6 +191,7 @@ class TurnTaker:
     ) -> None:
         if message.is_late and await self.conversations.was_answered(message):
             return
+        heard_at = self.clock()
         target = dressed(target, self.plan(policy))
         # Typing is shown from the start, also while the turn is waited for.
         async with Reply(target) as reply, self._turn(message) as turn:
@@ -193,7 +200,7 @@ class TurnTaker:
                 plan = self.plan(self.policies.of(message.place, message.roles))
                 if message.is_stateless:
                     plan = structs.replace(plan, is_stateless=True, keeps="record")
-                await self.answer(turn, plan, reply, target)
+                await self.answer(turn, plan, reply, target, heard_at=heard_at)
 
     def _turn(self, message: IncomingMessage) -> AbstractAsyncContextManager[Turn | None]:
         if message.is_stateless:
@@ -206,16 +213,24 @@ class TurnTaker:
         return Plan(policy=policy, persona=persona, model=policy.model)
 
     async def answer(
-        self, turn: Turn, plan: Plan, reply: Reply, target: ReplyTarget
+        self,
+        turn: Turn,
+        plan: Plan,
+        reply: Reply,
+        target: ReplyTarget,
+        *,
+        heard_at: float | None = None,
     ) -> tuple[int, ...]:
         """Answer a turn, show it, and keep what the plan says. Return the answer's messages.
 
-        Errors are told where the answer stands; of a blind answer, they are raised. Raises
-        `TargetGone`, and `CancelledError` after what was said until then has been kept and marked.
+        `heard_at` is when it was asked for, on the clock, before the turn was waited for. Errors
+        are told where the answer stands; of a blind answer, they are raised. Raises `TargetGone`,
+        and `CancelledError` after what was said until then has been kept and marked.
         """
         reply.on_post = turn.open_answer
         answer = Answer(
             model=plan.model,
+            heard_at=heard_at,
             asked_at=self.clock(),
             tell=self.tell,
             title=plan.title,
@@ -227,7 +242,14 @@ class TurnTaker:
         ids: list[int] = []
 
         async def settle() -> None:
-            ids.extend(await self._settle(turn, course, answer, reply, target))
+            try:
+                shown = await self._settle(turn, course, answer, reply, target)
+            finally:
+                self._tell_what_happened(turn, course, answer)
+            if turn.is_withdrawn:  # perhaps while it was shown
+                await target.remove(shown)
+            else:
+                ids.extend(shown)
 
         await _seen_through(settle())
         if answer.is_stopped:
@@ -239,11 +261,9 @@ class TurnTaker:
     async def _settle(
         self, turn: Turn, course: Course, answer: Answer, reply: Reply, target: ReplyTarget
     ) -> tuple[int, ...]:
-        """Show how it ended, and keep it; or take it away if the question is gone."""
-        self.emit(_what_happened(answer, self.clock()))
+        """Show how it ended, and keep it, unless the question is gone. Return its messages."""
         if turn.is_withdrawn:
-            await target.remove(await reply.finish(""))
-            return ()
+            return await reply.finish("")
         has_text = bool(answer.text.strip())
         if not has_text and course.plan.renews:
             # What was there before is better than nothing.
@@ -255,17 +275,29 @@ class TurnTaker:
         offered = self._offered(course.plan, can_go_on=answer.can_go_on) if has_text else ()
         try:
             ids = await reply.finish(answer.final_text, offered)
+            answer.shown_at = self.clock()
         except TargetGone:
             if has_text and reply.ids:  # what people saw of it is not to be lost
                 await self.keeper.keep(turn, course, answer, reply.ids, receipt, target)
             raise
         if has_text:
             await self.keeper.keep(turn, course, answer, ids, receipt, target)
+            answer.kept_at = self.clock()
         if renewed := course.plan.renews:
             await target.remove([id_ for id_ in renewed.ids if id_ not in ids])
         if course.notice:
             await target.whisper(course.notice)
         return ids
+
+    def _tell_what_happened(self, turn: Turn, course: Course, answer: Answer) -> None:
+        happened = what_happened(
+            answer,
+            self.clock(),
+            host=self.asker.host_of(answer.answered_by),
+            prices=course.prices,
+            place=self.pseudonym(turn.conversation),
+        )
+        self.emit(happened)
 
     def _offered(self, plan: Plan, *, can_go_on: bool) -> tuple[Control, ...]:
         if self.keeper.answers is None or plan.keeps == "nothing":
@@ -330,21 +362,3 @@ async def _seen_through(work: Coroutine[None, None, None]) -> None:
     except asyncio.CancelledError:
         await asyncio.gather(task, return_exceptions=True)
         raise
-
-
-def _what_happened(answer: Answer, now: float) -> events.Event:
-    seconds = now - answer.asked_at
-    if answer.fault and not answer.text:
-        kind = answer.fault.kind
-        return events.TurnFailed(model=answer.model, kind=kind, total_seconds=seconds)
-    first = answer.first_delta_at
-    usage = answer.end.usage if answer.end else None
-    return events.TurnFinished(
-        model=answer.answered_by,
-        finish_reason=answer.finish_reason,
-        first_delta_seconds=None if first is None else first - answer.asked_at,
-        total_seconds=seconds,
-        prompt_tokens=usage.prompt_tokens if usage else None,
-        completion_tokens=usage.completion_tokens if usage else None,
-        cached_tokens=usage.cached_tokens if usage else None,
-    )

@@ -8,10 +8,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from acore_bot.messages import (
-    AnswerRecord,
-    Place,
-)
+from acore_bot.messages import AnswerRecord, Place
 
 Scope: TypeAlias = Literal["guild", "channel", "role"]
 """What a setting is for: all of a guild, a channel of it, or those who have a role in it."""
@@ -67,10 +64,9 @@ class Spent(Struct, frozen=True):
 
 class Reservation(Struct, frozen=True):
     """What a request may use at most, taken from its accounts until it is settled. `fullest` is the
-    account of which most is used now, and how much of its limit, from 0 to 1."""
+    account of which most is used now, and `share` how much of its limit, from 0 to 1."""
 
     id: int
-    accounts: tuple[str, ...]
     fullest: str = ""
     share: float = 0.0
 
@@ -101,7 +97,7 @@ class Ledger(Protocol):
 
     async def forget(self, account: str, before: date) -> None:
         """Remove all that is known of accounts that are named so, or that end so after a slash,
-        from before a day."""
+        from before a day, leaving no trace in the files."""
         ...
 
 
@@ -153,10 +149,6 @@ class Answers(Protocol):
         """Remove the records of a conversation from before a moment. Return how many."""
         ...
 
-    async def conversations(self, place: Place) -> tuple[str, ...]:
-        """Name the conversations that are known to be in a guild, or in a channel of it."""
-        ...
-
     async def places(self) -> Mapping[str, Place]:
         """Tell where each known conversation is."""
         ...
@@ -166,8 +158,8 @@ class Answers(Protocol):
         ...
 
     async def leave_no_trace(self) -> None:
-        """Rid the files of what is left in them of anything that was removed, if it can be that
-        something is."""
+        """Rid the files of what is left in them of anything that was removed, whether of answers or
+        of what else is kept with them, if it can be that something is."""
         ...
 
 
@@ -177,7 +169,6 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
     message_id: int
     guild: str
-    asker: str
     a: str
     b: str
 
@@ -217,7 +208,7 @@ class Votes(Protocol):
         ...
 
     async def erase(self, author_id: str) -> None:
-        """Remove a person's votes, and their name from the comparisons that they began."""
+        """Remove a person's votes, leaving no trace in the files."""
         ...
 
     async def forget_guild(self, guild: str) -> None:

@@ -198,9 +198,7 @@ class SQLiteHistory:
         all the while; then the messages are removed, but their traces are not.
         """
         name = well_formed(author_id)
-        count = await self._thread.write(lambda connection: _erase(connection, name))
-        await self._thread.leave_no_trace()
-        return count
+        return await self._traces.erase(lambda connection: _erase(connection, name))
 
     async def expire(self, conversation: str, before: datetime) -> int:
         """Remove what was said in a conversation before a moment. Return how many that were."""

@@ -24,22 +24,24 @@ SELECT record FROM answers
 WHERE id = coalesce((SELECT answer_id FROM answer_parts WHERE part_id = ?1), ?1)
 """
 SET_PLACE = "INSERT OR REPLACE INTO places (conversation, guild, channel) VALUES (?, ?, ?)"
-CONVERSATIONS = """
-SELECT conversation FROM places WHERE guild = ?1 AND ?2 IN ('', channel) ORDER BY conversation
-"""
 # Records that name somebody, in whatever field.
 QUOTING = "SELECT record FROM answers WHERE instr(record, ?)"
 SET_RECORD = "UPDATE answers SET record = ? WHERE id = ?"
 # A conversation that a person has alone in a channel bears their id, after a slash.
 FORGET_OWN = "DELETE FROM places WHERE substr(conversation, -length(?1) - 1) = '/' || ?1"
+# A private chat bears an id that is theirs as well.
+FORGET_PRIVATE = """
+DELETE FROM places
+WHERE guild = '' AND conversation IN (SELECT conversation FROM answers WHERE asker = ?)
+"""
 
 
 class SQLiteAnswers:
     """`Answers` in a SQLite file. Every method may raise `HistoryError`."""
 
-    def __init__(self, thread: DatabaseThread) -> None:
+    def __init__(self, thread: DatabaseThread, traces: Traces) -> None:
         self._thread = thread
-        self._traces = Traces(self._thread)
+        self._traces = traces
 
     async def put(self, record: AnswerRecord) -> None:
         """Store a record in the place of a former one of the same id."""
@@ -78,9 +80,7 @@ class SQLiteAnswers:
         all the while; then the records are removed, but their traces are not.
         """
         name = well_formed(author_id)
-        count = await self._thread.write(lambda connection: _erase(connection, name))
-        await self._thread.leave_no_trace()
-        return count
+        return await self._traces.erase(lambda connection: _erase(connection, name))
 
     async def expire(self, conversation: str, before: datetime) -> int:
         """Remove the records of a conversation from before a moment. Return how many."""
@@ -88,13 +88,6 @@ class SQLiteAnswers:
         delete = "DELETE FROM answers WHERE conversation = ? AND created_at < ?"
         return await self._traces.remove(
             lambda connection: _count(connection, delete, name, moment)
-        )
-
-    async def conversations(self, place: Place) -> tuple[str, ...]:
-        """Name the conversations that are known to be in a guild, or in a channel of it."""
-        key = (well_formed(place.guild), well_formed(place.channel))
-        return await self._thread.read(
-            lambda connection: tuple(name for (name,) in connection.execute(CONVERSATIONS, key))
         )
 
     async def places(self) -> Mapping[str, Place]:
@@ -132,6 +125,7 @@ def _put(connection: sqlite3.Connection, record: AnswerRecord, text: str) -> Non
 
 def _erase(connection: sqlite3.Connection, name: str) -> int:
     connection.execute(FORGET_OWN, (name,))
+    connection.execute(FORGET_PRIVATE, (name,))
     count = _count(connection, "DELETE FROM answers WHERE asker = ?", name)
     _unquote(connection, name)
     return count

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from acore_bot.contracts import Account, Reservation, Spent
 from acore_bot.database.thread import DatabaseThread
+from acore_bot.database.traces import Traces
 from acore_bot.messages import well_formed
 
 KEPT_DAYS = 40
@@ -45,8 +46,9 @@ FORGET = (
 class SQLiteLedger:
     """A `Ledger` in a SQLite file. Every method may raise `HistoryError`."""
 
-    def __init__(self, thread: DatabaseThread) -> None:
+    def __init__(self, thread: DatabaseThread, traces: Traces) -> None:
         self._thread = thread
+        self._traces = traces
 
     async def reserve(
         self, accounts: Sequence[Account], most: Spent, day: date
@@ -77,8 +79,7 @@ class SQLiteLedger:
         """Remove all that is known of accounts that are named so, or that end so after a slash,
         from before a day, without a trace in the files."""
         key = (well_formed(account), before.toordinal())
-        await self._thread.write(lambda connection: _forget(connection, key))
-        await self._thread.leave_no_trace()
+        await self._traces.erase(lambda connection: _forget(connection, key))
 
 
 def _reserve(
@@ -94,8 +95,7 @@ def _reserve(
     _remove_old(connection, day)
     id_ = _insert(connection, uses, most, day)
     fullest, share = max(_shares(uses), key=lambda each: each[1], default=("", 0.0))
-    names = tuple(account.name for account in accounts)
-    return Reservation(id=id_, accounts=names, fullest=fullest, share=share)
+    return Reservation(id=id_, fullest=fullest, share=share)
 
 
 def _insert(connection: sqlite3.Connection, uses: Sequence[Use], most: Spent, day: int) -> int:
@@ -123,9 +123,8 @@ def _days(connection: sqlite3.Connection, name: tuple[str]) -> tuple[tuple[str, 
     )
 
 
-def _forget(connection: sqlite3.Connection, key: tuple[str, int]) -> None:
-    for delete in FORGET:
-        connection.execute(delete, key)
+def _forget(connection: sqlite3.Connection, key: tuple[str, int]) -> int:
+    return sum(connection.execute(delete, key).rowcount for delete in FORGET)
 
 
 def _remove_old(connection: sqlite3.Connection, day: int) -> None:

@@ -2,6 +2,7 @@
 
 from acore_bot.contracts import Scope, Setting
 from acore_bot.database.thread import DatabaseThread
+from acore_bot.database.traces import Traces
 from acore_bot.messages import well_formed
 
 PUT = """
@@ -14,8 +15,9 @@ DROP = "DELETE FROM settings WHERE (guild, scope, target, name) = (?, ?, ?, ?)"
 class SQLitePreferences:
     """`Preferences` in a SQLite file. Every method may raise `HistoryError`."""
 
-    def __init__(self, thread: DatabaseThread) -> None:
+    def __init__(self, thread: DatabaseThread, traces: Traces) -> None:
         self._thread = thread
+        self._traces = traces
 
     async def load(self) -> tuple[Setting, ...]:
         """Return all settings."""
@@ -40,5 +42,4 @@ class SQLitePreferences:
     async def forget_guild(self, guild: str) -> None:
         """Remove all settings of a guild."""
         delete, key = "DELETE FROM settings WHERE guild = ?", (well_formed(guild),)
-        await self._thread.write(lambda connection: connection.execute(delete, key).rowcount)
-        await self._thread.empty_log()
+        await self._traces.remove(lambda connection: connection.execute(delete, key).rowcount)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from acore_bot.database.thread import DatabaseThread
+from acore_bot.database.traces import Traces
 from acore_bot.records.answers import SQLiteAnswers
 from acore_bot.records.consents import SQLiteConsents
 from acore_bot.records.ledger import SQLiteLedger
@@ -28,11 +29,13 @@ class SQLiteRecords:
         # Absolute, because SQLite has its own ideas about names such as ":memory:".
         self.path = Path(path).absolute()
         self._thread = DatabaseThread(self.path, RECORDS)
-        self.preferences = SQLitePreferences(self._thread)
-        self.ledger = SQLiteLedger(self._thread)
-        self.consents = SQLiteConsents(self._thread)
-        self.answers = SQLiteAnswers(self._thread)
-        self.votes = SQLiteVotes(self._thread)
+        # One file holds all of it, so what is left in it by one is cleared for all.
+        parts = (self._thread, Traces(self._thread))
+        self.preferences = SQLitePreferences(*parts)
+        self.ledger = SQLiteLedger(*parts)
+        self.consents = SQLiteConsents(*parts)
+        self.answers = SQLiteAnswers(*parts)
+        self.votes = SQLiteVotes(*parts)
 
     @classmethod
     @asynccontextmanager

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 
 from acore_bot.contracts import Comparison, Score, Verdict
 from acore_bot.database.thread import DatabaseThread
+from acore_bot.database.traces import Traces
 from acore_bot.messages import well_formed
 
-OPEN = "INSERT INTO comparisons (message_id, guild, asker, a, b) VALUES (?, ?, ?, ?, ?)"
-FIND = "SELECT message_id, guild, asker, a, b FROM comparisons WHERE message_id = ?"
+# Who asked is not kept; the column stays, because files of former versions name them there.
+OPEN = "INSERT INTO comparisons (message_id, guild, asker, a, b) VALUES (?, ?, '', ?, ?)"
+FIND = "SELECT message_id, guild, a, b FROM comparisons WHERE message_id = ?"
 FORMER = "SELECT 1 FROM votes WHERE (message_id, voter) = (?, ?)"
 CAST = "INSERT OR REPLACE INTO votes (message_id, voter, verdict) VALUES (?, ?, ?)"
 # A tie is half a win to both; of equal shares, the better tried one stands first.
@@ -28,12 +30,13 @@ FROM marks GROUP BY model ORDER BY avg(mark) DESC, count(*) DESC, model
 class SQLiteVotes:
     """`Votes` in a SQLite file. Every method may raise `HistoryError`."""
 
-    def __init__(self, thread: DatabaseThread) -> None:
+    def __init__(self, thread: DatabaseThread, traces: Traces) -> None:
         self._thread = thread
+        self._traces = traces
 
     async def open(self, comparison: Comparison) -> None:
         """Store a comparison."""
-        texts = (comparison.guild, comparison.asker, comparison.a, comparison.b)
+        texts = (comparison.guild, comparison.a, comparison.b)
         row = (comparison.message_id, *map(well_formed, texts))
         await self._thread.write(lambda connection: connection.execute(OPEN, row).rowcount)
 
@@ -61,31 +64,28 @@ class SQLiteVotes:
         return await self._thread.read(lambda connection: dict(connection.execute(select, key)))
 
     async def erase(self, author_id: str) -> None:
-        """Remove a person's votes, and their name from the comparisons that they began, without a
-        trace in the files."""
+        """Remove a person's votes, without a trace in the files."""
         name = (well_formed(author_id),)
-        await self._thread.write(lambda connection: _erase(connection, name))
-        await self._thread.leave_no_trace()
+        await self._traces.erase(lambda connection: _erase(connection, name))
 
     async def forget_guild(self, guild: str) -> None:
         """Remove all of a guild."""
         delete, key = "DELETE FROM comparisons WHERE guild = ?", (well_formed(guild),)
-        await self._thread.write(lambda connection: connection.execute(delete, key).rowcount)
-        await self._thread.empty_log()
+        await self._traces.remove(lambda connection: connection.execute(delete, key).rowcount)
 
 
 def _cast(
     connection: sqlite3.Connection, message_id: int, voter: str, verdict: Verdict
 ) -> tuple[Comparison, bool] | None:
-    row: tuple[int, str, str, str, str] | None
+    row: tuple[int, str, str, str] | None
     if (row := connection.execute(FIND, (message_id,)).fetchone()) is None:
         return None
     is_first = connection.execute(FORMER, (message_id, voter)).fetchone() is None
     connection.execute(CAST, (message_id, voter, verdict))
-    _, guild, asker, a, b = row
-    return Comparison(message_id=message_id, guild=guild, asker=asker, a=a, b=b), is_first
+    _, guild, a, b = row
+    return Comparison(message_id=message_id, guild=guild, a=a, b=b), is_first
 
 
-def _erase(connection: sqlite3.Connection, name: tuple[str]) -> None:
-    connection.execute("DELETE FROM votes WHERE voter = ?", name)
+def _erase(connection: sqlite3.Connection, name: tuple[str]) -> int:
     connection.execute("UPDATE comparisons SET asker = '' WHERE asker = ?", name)
+    return connection.execute("DELETE FROM votes WHERE voter = ?", name).rowcount
