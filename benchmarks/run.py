@@ -2,9 +2,9 @@
 
     uv run python benchmarks/run.py [NAME…] [--quick] [--json FILE]
 
-The names are `dedup`, `stream`, `history`, `failover`, `dispatch` and `edits`; without any, all are
-measured. A figure that has a target says whether it meets it. Close other programs: the machine is
-part of the figure.
+The names are `dedup`, `stream`, `history`, `failover`, `dispatch`, `edits`, `events` and `stats`;
+without any, all are measured. A figure that has a target says whether it meets it. Close other
+programs: the machine is part of the figure.
 """
 
 import argparse
@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.figures import Figure, show
 
-NAMES = ("dedup", "stream", "history", "failover", "dispatch", "edits")
+NAMES = ("dedup", "stream", "history", "failover", "dispatch", "edits", "events", "stats")
 
 
 def choose(names: Sequence[str]) -> list[str]:
