@@ -13,6 +13,7 @@ from acore_bot.frontends.discord.addresses import ChannelAddress
 from acore_bot.frontends.discord.outbox import Outbox
 from acore_bot.frontends.discord.pace import EditPace
 from acore_bot.frontends.discord.rest import InvalidRequests, RestClient, trace
+from acore_bot.telemetry.events import Emit, Event
 
 NO_LIMIT = Limit(1_000_000, 1.0)
 
@@ -20,10 +21,10 @@ NO_LIMIT = Limit(1_000_000, 1.0)
 class Client(discord.Client):
     """A client whose requests go out as ours do."""
 
-    def __init__(self, pace: EditPace, invalid: InvalidRequests, api_url: str) -> None:
+    def __init__(self, pace: EditPace, invalid: InvalidRequests, api_url: str, emit: Emit) -> None:
         super().__init__(intents=discord.Intents.none(), allowed_mentions=discord.AllowedMentions())
         self.http = self._connection.http = RestClient(
-            self.loop, http_trace=trace(pace, invalid), max_ratelimit_timeout=30.0
+            self.loop, http_trace=trace(pace, invalid, emit), max_ratelimit_timeout=30.0
         )
         self.http.api_url = api_url
 
@@ -35,10 +36,11 @@ class Desk:
         self.fake = fake
         self.clock = SettableClock()
         self.pauses: list[float] = []
+        self.events: list[Event] = []
         self.is_timeless = False
         self.pace = EditPace(requests_per_second=requests_per_second)
         self.invalid = InvalidRequests(most=most_invalid, clock=self.clock)
-        self.client = Client(self.pace, self.invalid, fake.api_url)
+        self.client = Client(self.pace, self.invalid, fake.api_url, self.events.append)
         self.channel = fake.add_guild("home").add_text_channel("talk")
         self.address = ChannelAddress(self.channel.id)
         self.outbox = Outbox(
