@@ -1,16 +1,57 @@
-"""What holds for every test: no connection leaves this machine, and no task is left behind."""
+"""What holds for every test: no connection leaves this machine, no task is left behind, and no log
+tells a secret, or what people said.
+"""
 
 import asyncio
 import inspect
 import ipaddress
+import logging
+import re
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import ParamSpec, TypeVar
 
 import pytest
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+# The keys and tokens of these tests, wherever they stand, as in addresses and headers.
+SECRETS = re.compile(r"sk-[a-z]|(interaction|webhook)-token-\d|fake-token-of|Bearer [^*…]|Bot [\w.-]{20}|user:pw@")
+WORDS = ("Hello?", "I like tea", "Lovelace")  # what people in these tests say
+
+
+class _Witness(logging.Handler):
+    """Reads every line that we log, at every level."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note a line that tells what nobody may read."""
+        line = self.format(record)
+        is_told = record.levelno >= logging.INFO and any(word in line for word in WORDS)
+        if is_told or SECRETS.search(line):
+            self.found.append(line)
+
+
+@pytest.fixture(autouse=True)
+def s16_no_log_tells_a_secret() -> Iterator[None]:
+    """Run every test with our log at DEBUG: no key or token is in it at any level, nor anything
+    that people said at INFO and above."""
+    logger, witness = logging.getLogger("acore_bot"), _Witness()
+    level = logger.level
+    for handler in logging.getLogger().handlers:  # what tests look at stays as it is by default
+        if handler.level == logging.NOTSET:
+            handler.setLevel(logging.WARNING)
+    logger.addHandler(witness)
+    logger.setLevel(logging.DEBUG)
+    yield
+    logger.removeHandler(witness)
+    logger.setLevel(level)
+    assert not witness.found, f"The log told: {witness.found[0]}"
 
 
 @pytest.fixture(autouse=True)

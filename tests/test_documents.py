@@ -58,3 +58,20 @@ def test_all_pictures_are_shown() -> None:
     shown = {name for page in PAGES for name in LINK.findall(page.read_text("utf-8"))}
     kept = {f"images/{file.name}" for file in (DOCS / "images").iterdir()}
     assert kept <= shown
+
+
+def test_figures_are_read_as_the_page_for_owners_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The Python of the page on operations runs as it stands there, and prints every figure."""
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (DOCS / "operations.md").read_text("utf-8"), re.DOTALL
+    )
+    monkeypatch.setenv("ACORE_DATA__DIRECTORY", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "operations.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert printed.startswith("0 0\n0.0 0.0\n")
+    assert "\nembedded {'last_response_time_seconds': 0.0," in printed
+    assert "\n0 50 5.0\nTrue 0 0 0\n{'uptime_seconds': " in printed
+    assert "my_event" in "".join(log.read_text() for log in tmp_path.glob("events/*/*.jsonl"))

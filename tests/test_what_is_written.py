@@ -17,6 +17,10 @@ WRITERS = {
     "cli/running.py": "sends the output of a closed terminal to /dev/null",
     "database/opening.py": "opens our SQLite files: what can be erased there is all that is kept",
     "files/child.py": "makes a picture smaller, in memory",
+    "ops/profile/output.py": "recordings that the owner asked for: readable by them alone",
+    "ops/profile/protocol.py": "opens a folder, to shorten the path of a socket",
+    "telemetry/journal.py": "events on their way to the log: figures and stable words",
+    "telemetry/log_files.py": "the log of events: figures and stable words",
     "frontends/terminal/piped.py": "sends the output of a closed pipe to /dev/null",
     "frontends/terminal/prompt.py": "the lines that its owner typed, which forgetting removes",
 }

@@ -29,6 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
     # Two threads that wait for each other crawl where other work shares the cores.
     monkeypatch.setenv("ACORE_PROVIDERS__EMBEDDED__THREADS", "1")
+    monkeypatch.setenv("ACORE_OPERATOR__PORT", "0")
     monkeypatch.setenv("LOGNAME", "ada")
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -19,6 +19,8 @@ COMMANDS = [
     ("ask",),
     ("run",),
     ("doctor",),
+    ("stats",),
+    ("profile",),
     ("history",),
     ("history", "list"),
     ("history", "show"),

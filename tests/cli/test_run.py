@@ -75,7 +75,7 @@ async def test_a_mention_is_answered_as_the_model_speaks(
     assert "Traceback" not in done.err
     assert discord.token not in done.err
     assert said not in done.err
-    assert "demo/script answers on Discord." in done.err
+    assert "Connecting to Discord, with demo/script." in done.err
     assert "shard 0, 1 server." in done.err
     assert "voice" not in done.err
 

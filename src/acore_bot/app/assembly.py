@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from acore_bot.app import options
 from acore_bot.app.findings import examine_open_bot
-from acore_bot.app.opening import user_salt
+from acore_bot.app.opening import pseudonym, user_salt
 from acore_bot.chat.asking import Asker
 from acore_bot.chat.attention import DEFAULT_RULES, Rules
 from acore_bot.chat.budgets import Budgets
@@ -35,6 +35,7 @@ from acore_bot.errors import AcoreError, ConfigurationError, NotFound
 from acore_bot.history.cache import CachedHistory
 from acore_bot.llm.deduplicate import DeduplicatedModel
 from acore_bot.llm.failover import FailoverOptions
+from acore_bot.llm.limit import LimitedModel
 from acore_bot.llm.respond_from_cache import CachedResponses
 from acore_bot.llm.route import RoutedModel
 from acore_bot.messages import Host, IncomingCommand
@@ -63,6 +64,11 @@ class Towers:
         """Tell where a model, written `provider/model`, computes."""
         return self.routed.host(model.partition("/")[0])
 
+    def lines(self) -> dict[str, LimitedModel]:
+        """Return the line before each provider that was asked."""
+        opened = self.routed.opened()
+        return {name: line for name, line in opened.items() if isinstance(line, LimitedModel)}
+
     def get_cache_stats(self) -> dict[str, Mapping[str, object]]:
         """Tell what was saved: under `deduplication`, `responses` and `history`."""
         parts = (self.model, self.responses, self.history)
@@ -83,13 +89,15 @@ class Towers:
 class Manners:
     """How a front end wants the core to behave: what deserves an answer, how long a message waits
     for the next one of the same person, who reads the files that people send along, how errors are
-    worded for those who read along, and which commands are its own, for the help."""
+    worded for those who read along, which commands are its own, for the help, and how the bot did
+    lately, in words."""
 
     rules: Rules = DEFAULT_RULES
     patience: Patience = NO_PATIENCE
     files: FileReader | None = None
     tell: Callable[[AcoreError], str] = str
     commands: tuple[tuple[str, str], ...] = OTHER_COMMANDS
+    lately: Callable[[], str] = str
 
 
 PLAIN_MANNERS = Manners()
@@ -197,6 +205,7 @@ def _make_turns(
         is_paused=parts.privacy.is_paused,
         tell=manners.tell,
         emit=emit,
+        pseudonym=partial(pseudonym, user_salt(settings.data.directory)),
     )
 
 
@@ -215,7 +224,9 @@ def _make_commands(settings: Settings, towers: Towers, manners: Manners, parts: 
         model=routed,
         list_models=routed.list_models,
         examine=partial(examine_open_bot, settings, routed, history, personas),
-        figures=Figures(towers.get_cache_stats, towers.get_performance_stats, budget_lines),
+        figures=Figures(
+            towers.get_cache_stats, towers.get_performance_stats, budget_lines, manners.lately
+        ),
         also=manners.commands,
         tell=manners.tell,
     )

@@ -1,5 +1,6 @@
 """From a provider's table in the settings to the provider, with a line before it."""
 
+import hashlib
 import inspect
 import logging
 import os
@@ -111,6 +112,14 @@ def _limits(table: ProviderSettings) -> dict[str, StreamLimits]:
     seconds = {name: getattr(table, name) for name in names}
     seconds["first_byte_seconds"] = table.first_byte_limit_seconds
     return {"limits": msgspec.convert(seconds, StreamLimits)}
+
+
+def pseudonym(key: bytes, name: str) -> str:
+    """Return what stands for a name in the events: nobody without the key can try out all ids. It
+    is empty if there is no key."""
+    if not key:
+        return ""
+    return hashlib.blake2s(name.encode(), key=key, digest_size=6, person=b"events").hexdigest()
 
 
 def user_salt(directory: Path) -> bytes:

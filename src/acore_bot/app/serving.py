@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import gc
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from operator import attrgetter
 from pathlib import Path
@@ -13,6 +13,7 @@ import msgspec
 from acore_bot import plugins
 from acore_bot.app.assembly import OTHER_COMMANDS, Manners
 from acore_bot.app.towers import App, open_app
+from acore_bot.app.watching import open_telemetry, serving_operator
 from acore_bot.chat.attention import Rules
 from acore_bot.chat.gathering import Patience
 from acore_bot.chat.reply import CURSOR
@@ -46,16 +47,20 @@ async def serve_discord(settings: Settings, emit: Emit = ignore) -> None:
 
 
 async def _serve_discord(settings: Settings, emit: Emit) -> None:
-    async with open_app(settings, emit, discord_manners(settings)) as bot:
-        discord = open_discord(settings, bot)
-        # What start-up made stays, so no sweep for garbage need stop the loop to look at it again.
-        gc.collect()
-        gc.freeze()
-        await discord.run(bot.core)
+    async with (
+        open_telemetry(settings, emit) as telemetry,
+        open_app(settings, telemetry.emit, discord_manners(settings, telemetry.lately)) as bot,
+    ):
+        discord = open_discord(settings, bot, telemetry.emit)
+        async with serving_operator(settings, telemetry, bot, discord):
+            # What start-up made stays, so no sweep for garbage need stop the loop to look at it.
+            gc.collect()
+            gc.freeze()
+            await discord.run(bot.core)
 
 
-def discord_manners(settings: Settings) -> Manners:
-    """Say how the core behaves among people on Discord."""
+def discord_manners(settings: Settings, lately: Callable[[], str] = str) -> Manners:
+    """Say how the core behaves among people on Discord. `lately` says how the bot did."""
     knobs = settings.discord
     return Manners(
         rules=Rules(
@@ -70,10 +75,11 @@ def discord_manners(settings: Settings) -> Manners:
         tell=attrgetter("public"),
         files=Reader(ReadLimits(max_characters=settings.files.max_characters)),
         commands=DISCORD_COMMANDS,
+        lately=lately,
     )
 
 
-def open_discord(settings: Settings, bot: App | None = None) -> Frontend:
+def open_discord(settings: Settings, bot: App | None = None, emit: Emit = ignore) -> Frontend:
     """Make the front end for Discord. Raises `ConfigurationError` if there is no token."""
     knobs = settings.discord
     if knobs.token is None:
@@ -84,7 +90,7 @@ def open_discord(settings: Settings, bot: App | None = None) -> Frontend:
 
     token = knobs.token.get_secret_value()
     served = _served(settings, bot) if bot else {}
-    return plugins.load_frontend("discord")(token=token, **served, **_plain(knobs))
+    return plugins.load_frontend("discord")(token=token, emit=emit, **served, **_plain(knobs))
 
 
 def _served(settings: Settings, bot: App) -> dict[str, object]:

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from acore_bot import plugins
+from acore_bot.app.assembly import Manners
 from acore_bot.app.options import make_prompts
 from acore_bot.app.towers import App, open_app, open_personas
+from acore_bot.app.watching import open_telemetry
 from acore_bot.chat.prompt import Question
 from acore_bot.chat.tokens import TokenEstimator
 from acore_bot.config import Settings
@@ -27,7 +29,10 @@ async def chat_in_terminal(settings: Settings, conversation: str) -> None:
         for listen in listeners:
             listen(event)
 
-    async with open_app(settings, emit) as bot:
+    async with (
+        open_telemetry(settings, emit) as telemetry,
+        open_app(settings, telemetry.emit, Manners(lately=telemetry.lately)) as bot,
+    ):
 
         def persona_name() -> str:
             policy = bot.core.policies.of(Place(channel=conversation))

@@ -74,11 +74,12 @@ class ListModels(Protocol):
 
 class Figures(Struct, frozen=True):
     """Where the figures come from: what was saved, by cache; how each provider does, by name; and
-    what somebody used of their budget, in words."""
+    in words, what somebody used of their budget, and how the bot did lately."""
 
     cache_stats: Callable[[], CacheStats]
     performance_stats: Callable[[], Mapping[str, PerformanceStats]]
     budget_lines: Callable[[IncomingCommand], Awaitable[str]]
+    lately: Callable[[], str] = str
 
 
 class Commands:
@@ -126,6 +127,10 @@ class Commands:
             "stats": Command("show how I have been doing, and what you used", self._stats),
             "doctor": Command("look whether all is well with me", self._doctor, for_managers=True),
         }
+
+    def knows(self, name: str) -> bool:
+        """Tell whether there is a command of that name."""
+        return name in self._commands
 
     def described(self) -> tuple[tuple[str, str], ...]:
         """Name and describe each command but `/help`, which whoever asks this has of their own."""
@@ -261,6 +266,8 @@ class Commands:
             return own
         providers = _provider_rows(self._figures.performance_stats())
         caches = _cache_rows(self._figures.cache_stats())
+        if lately := self._figures.lately():
+            own = f"{own}\n{lately}"
         return "\n".join((own, "```", *_table(providers), "", *_table(caches), "```"))
 
     async def _own_figures(self, incoming: IncomingCommand) -> str:

@@ -155,6 +155,10 @@ class Conversations:
         words = self._rewordings.get(message.id)
         return message if words is None else structs.replace(message, text=words)
 
+    def count_open(self) -> int:
+        """Count the turns that are being answered."""
+        return len(self._open_turns)
+
     def under_way(self) -> Mapping[str, Place]:
         """Tell in which conversations something is being answered, and where they are."""
         return {turn.conversation: turn.place for turn in self._open_turns}

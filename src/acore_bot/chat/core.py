@@ -2,7 +2,8 @@
 deletions and departures."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +21,7 @@ from acore_bot.chat.presses import Presses, told
 from acore_bot.chat.reply import Reply
 from acore_bot.chat.turn import TurnTaker, of_person
 from acore_bot.contracts import History, Knob, ReplyTarget, Scope
-from acore_bot.errors import NotAllowed, NotFound
+from acore_bot.errors import AcoreError, NotAllowed, NotFound
 from acore_bot.messages import (
     Control,
     IncomingCommand,
@@ -29,6 +30,7 @@ from acore_bot.messages import (
     Press,
     SnowflakeSequence,
 )
+from acore_bot.telemetry.events import CommandUsed
 
 SUMMARIZE = (
     "Summarize the conversation above for somebody who was away: what was talked about, what was "
@@ -36,6 +38,7 @@ SUMMARIZE = (
     "matters."
 )
 NOTHING_TO_SUMMARIZE = "Nothing was said to me here yet, so there is nothing to summarize."
+OWN_COMMANDS = ("summary", "compare")
 NO_QUESTION = "There is nothing to compare."
 
 
@@ -74,13 +77,37 @@ class ChatCore:
             await self.turns(incoming, target)
             return
         async with self.turns.telling(target):
-            match incoming.name:
-                case "summary":
-                    await self._summarize(incoming, target)
-                case "compare":
-                    await self._compare(incoming, target)
-                case _:
-                    await self._run(incoming, target)
+            with self._telling_of(incoming):
+                await self._obey(incoming, target)
+
+    async def _obey(self, command: IncomingCommand, target: ReplyTarget) -> None:
+        match command.name:
+            case "summary":
+                await self._summarize(command, target)
+            case "compare":
+                await self._compare(command, target)
+            case _:
+                await self._run(command, target)
+
+    @property
+    def open_answers(self) -> int:
+        """How many turns are being answered."""
+        return self.conversations.count_open()
+
+    @contextmanager
+    def _telling_of(self, command: IncomingCommand) -> Iterator[None]:
+        """Say that a command was used, and how it ended."""
+        began_at, kind = self.turns.clock(), "unexpected"
+        try:
+            yield
+            kind = ""
+        except AcoreError as error:
+            kind = error.kind
+            raise
+        finally:
+            is_ours = command.name in OWN_COMMANDS or self.commands.knows(command.name)
+            name = command.name if is_ours else "unknown"
+            self.turns.emit(CommandUsed(name, self.turns.clock() - began_at, kind))
 
     async def _run(self, command: IncomingCommand, target: ReplyTarget) -> None:
         result = await self.commands.run(command)

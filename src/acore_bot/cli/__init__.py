@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from acore_bot.cli.profile import profile
 from acore_bot.cli.running import Context, run
 
 acore = typer.Typer(
@@ -124,6 +125,24 @@ def doctor(context: typer.Context, as_json: JsonOption = False) -> None:
     from acore_bot.cli.doctor import doctor as run_doctor
 
     run(context.obj, lambda settings: run_doctor(settings, as_json=as_json))
+
+
+@acore.command()
+def stats(
+    context: typer.Context,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="WHEN", help="24h, 90m, 7d, a date or all; else a day."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the bot did, how fast it was and what it took."""
+    from acore_bot.cli.stats import stats as run_stats
+
+    run(context.obj, lambda settings: run_stats(settings, since, as_json=as_json))
+
+
+acore.command("profile")(profile)
 
 
 @history.command("list")

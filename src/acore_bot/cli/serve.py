@@ -2,13 +2,14 @@
 
 import logging
 
-from msgspec import structs
+import msgspec
 
 from acore_bot import app
 from acore_bot.config import Settings
-from acore_bot.telemetry.events import BreakerChanged, Event, FellBack, TurnFailed
+from acore_bot.telemetry.events import BreakerChanged, Event, FellBack, HistoryRead, TurnFailed
 
 TROUBLES = (BreakerChanged, FellBack, TurnFailed)
+TOO_MANY = (HistoryRead,)
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +23,16 @@ async def serve(settings: Settings) -> None:
 
 
 def log_event(event: Event) -> None:
-    """Write a line about what happened: its name, and its fields as they are."""
-    fields = " ".join(f"{name}={_brief(value)}" for name, value in structs.asdict(event).items())
+    """Write a line about what happened: its name, and those of its fields that say something."""
+    if isinstance(event, TOO_MANY):
+        return
+    fields: dict[str, object] = msgspec.to_builtins(event)
+    stages = fields.pop("stages", None)
+    if isinstance(stages, dict):
+        fields |= stages
+    told = " ".join(f"{name}={_brief(value)}" for name, value in fields.items())
     level = logging.WARNING if isinstance(event, TROUBLES) else logging.INFO
-    log.log(level, "%s %s", type(event).__name__, fields)
+    log.log(level, "%s %s", type(event).__name__, told)
 
 
 def _brief(value: object) -> str:

@@ -19,6 +19,7 @@ from tests.fakes.discord.things import Channel, User
 
 from acore_bot.frontends.discord.client import DiscordClient, GatewaySocket, least_intents
 from acore_bot.frontends.discord.watch import Watch
+from acore_bot.telemetry.events import Event, GatewayChanged
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nobody listens
 
@@ -198,6 +199,32 @@ async def test_what_was_resumed_is_no_gap(fake: FakeDiscord, ears: Ears) -> None
         fake.gateway.invalidate(resumable=False)
         await ears.until(lambda: len(ears.sessions) == 2)
     assert ears.sessions[1] == (0, first + timedelta(minutes=1))
+
+
+async def test_the_connection_is_told_of(fake: FakeDiscord, ears: Ears) -> None:
+    """Each loss and each return of a connection is an event, and its state can be asked for."""
+    told: list[Event] = []
+    is_resumed = asyncio.Event()
+
+    def emit(event: Event) -> None:
+        told.append(event)
+        if event == GatewayChanged(0, "resumed"):
+            is_resumed.set()
+
+    client = make_client(fake, ears, emit=emit)
+    assert client.states() == ()
+    async with connected(client, fake):
+        await ears.until(lambda: ears.sessions)
+        (state,) = client.states()
+        assert (state.shard, state.is_connected) == (0, True)
+        fake.gateway.reconnect()
+        async with asyncio.timeout(10):
+            await is_resumed.wait()
+    assert told[:3] == [
+        GatewayChanged(0, "ready"),
+        GatewayChanged(0, "lost"),
+        GatewayChanged(0, "resumed"),
+    ]
 
 
 async def test_a_silent_gateway_is_left_and_resumed(fake: FakeDiscord, ears: Ears) -> None:

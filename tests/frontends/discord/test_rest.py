@@ -8,10 +8,11 @@ import discord
 import pytest
 from discord.http import Route
 from tests.fakes.desk import Desk, opened
-from tests.fakes.discord.faults import Fail, TimeOut
+from tests.fakes.discord.faults import Fail, TimeOut, TooMany
 
 from acore_bot.errors import TargetGone
-from acore_bot.frontends.discord.rest import RestClient, told
+from acore_bot.frontends.discord.rest import RestClient, kind_of, told
+from acore_bot.telemetry.events import RateLimited
 
 
 async def _garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,6 +52,31 @@ async def test_a_route_may_be_asked_again(monkeypatch: pytest.MonkeyPatch) -> No
         for _ in range(2):
             assert await desk.client.http.request(route)
         assert route.url == "https://discord.invalid/api/v10/users/@me"
+
+
+async def test_a_limit_is_told_of_without_ids_and_tokens() -> None:
+    """That Discord wants us to wait is an event with the kind of request, and for how long."""
+    async with opened() as desk:
+        desk.fake.fault("create_message", [TooMany(0.25)])
+        await desk.send("hi")
+        (told,) = desk.events
+    assert told == RateLimited("POST api/…/channels/…/messages", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        (
+            "/api/v10/webhooks/12/aW_f8-x/messages/@original",
+            "api/…/webhooks/…/…/messages/@original",
+        ),
+        ("/interactions/123456/aW5-0x/callback", "interactions/…/…/callback"),
+        ("/users/@me", "users/@me"),
+    ],
+)
+def test_s16_a_kind_of_request_names_nothing_secret(path: str, kind: str) -> None:
+    """Of a path, only plain words are told: neither ids nor tokens."""
+    assert kind_of(path) == kind
 
 
 @pytest.mark.parametrize("fault", [Fail(500), Fail(502), TimeOut()])

@@ -7,6 +7,7 @@ and the sessions of which nothing tells what was said before them.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +21,8 @@ from yarl import URL
 
 from acore_bot.frontends.discord.rest import RestClient
 from acore_bot.frontends.discord.watch import Silence
+from acore_bot.telemetry.events import Emit, GatewayChanged, ignore
+from acore_bot.telemetry.figures import ShardState
 
 log = logging.getLogger(__name__)
 
@@ -132,9 +135,11 @@ class DiscordClient(discord.AutoShardedClient):
         shard_ids: Sequence[int] | None = None,
         shard_count: int | None = None,
         trace: aiohttp.TraceConfig | None = None,
+        emit: Emit = ignore,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._emit = emit
         self._listener = listener
         # Called in a task that discord.py makes for each message; a method of ours between the two
         # would be felt where thousands come.
@@ -188,20 +193,36 @@ class DiscordClient(discord.AutoShardedClient):
 
     async def on_shard_disconnect(self, shard_id: int) -> None:
         """Remember since when a shard hears nothing."""
-        self._lost_at.setdefault(shard_id, self._now())
+        if shard_id not in self._lost_at:
+            self._lost_at[shard_id] = self._now()
+            self._emit(GatewayChanged(shard_id, "lost"))
 
     async def on_shard_resumed(self, shard_id: int) -> None:
         """Forget it: whoever resumes is told all that was missed."""
         self._lost_at.pop(shard_id, None)
+        self._emit(GatewayChanged(shard_id, "resumed"))
 
     async def on_shard_ready(self, shard_id: int) -> None:
         """Begin a new session, whose past has to be asked for."""
+        self._emit(GatewayChanged(shard_id, "ready"))
         await self._listener.catch_up(shard_id, self._lost_at.pop(shard_id, None))
 
     async def before_identify_hook(self, _: int | None, *, initial: bool = False) -> None:
         """Wait before each new session but the first."""
         if not initial:
             await self._sleep(IDENTIFY_PAUSE_SECONDS)
+
+    def states(self) -> tuple[ShardState, ...]:
+        """Tell of each shard whether it is connected, and how long its last heartbeat took."""
+        is_up = self.is_ready()
+        return tuple(
+            ShardState(
+                shard=shard_id,
+                is_connected=is_up and shard_id not in self._lost_at and not shard.is_closed(),
+                latency_seconds=shard.latency if math.isfinite(shard.latency) else None,
+            )
+            for shard_id, shard in self.shards.items()
+        )
 
     def silences(self) -> Mapping[int, Silence]:
         """Tell how silent each open connection is."""

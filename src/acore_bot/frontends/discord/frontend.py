@@ -36,7 +36,8 @@ from acore_bot.frontends.discord.typing import TypingKeeper
 from acore_bot.frontends.discord.watch import Watch
 from acore_bot.frontends.discord.webhooks import Masks
 from acore_bot.messages import Finding
-from acore_bot.telemetry.events import Event
+from acore_bot.telemetry.events import Emit, Event, ignore
+from acore_bot.telemetry.figures import ShardState
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,8 @@ class Discord:
     digest of what it was told; and the core hears of what is edited, deleted and left, also while
     nobody listened, if `load_guilds` and `note_guilds` keep where this application was. With
     `degrades` the bot serves without the content of messages if Discord does not grant it.
-    `api_url` and `gateway_url` replace Discord's own addresses. `now` is the time of day in UTC,
+    `emit` takes what happens to the connection. `api_url` and `gateway_url` replace Discord's own
+    addresses. `now` is the time of day in UTC,
     `clock` a monotonic one; turns get `grace_seconds` to finish when told to stop.
     """
 
@@ -108,6 +110,7 @@ class Discord:
         save_digest: Callable[[str], Awaitable[None]] = _keep_no_digest,
         load_guilds: LoadGuilds = _no_guilds,
         note_guilds: NoteGuilds = _note_no_guilds,
+        emit: Emit = ignore,
         grace_seconds: float = GRACE_SECONDS,
         fetch: AttachmentFetcher | None = None,
         now: Callable[[], datetime] = _now,
@@ -131,7 +134,8 @@ class Discord:
             message_content=message_content,
             shard_ids=shard_ids,
             shard_count=shard_count,
-            trace=trace(self._pace, invalid),
+            trace=trace(self._pace, invalid, emit),
+            emit=emit,
             sleep=sleep,
             now=now,
         )
@@ -171,6 +175,10 @@ class Discord:
 
     def on_event(self, event: Event) -> None:
         """Ignore what happens elsewhere: people see it in their answers."""
+
+    def shards(self) -> tuple[ShardState, ...]:
+        """Tell of each connection to Discord how it is."""
+        return self.client.states()
 
     def attach(self, handler: Handler) -> None:
         """Hand messages to this handler from now on. `run` does so itself; a simulation that runs

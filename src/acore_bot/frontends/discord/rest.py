@@ -11,9 +11,10 @@ import asyncio
 import copy
 import logging
 import math
+import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
@@ -24,12 +25,14 @@ from discord.http import HTTPClient, Ratelimit, Route
 
 from acore_bot.errors import AcoreError
 from acore_bot.frontends.discord.pace import EditPace
+from acore_bot.telemetry.events import Emit, RateLimited, ignore
 
 log = logging.getLogger(__name__)
 
 INVALID_WINDOW_SECONDS = 600.0
 MAX_INVALID_REQUESTS = 2_000  # Discord bans an address at 10,000
 _INTERACTIONS = "/interactions/"
+_WORD = re.compile(r"[a-z-]{1,20}|@me|@original")  # no id and no token is so plain
 
 
 def told(error: BaseException) -> str:
@@ -170,7 +173,7 @@ class InvalidRequests:
         return max(self._resumes_at - self._clock(), 0.0)
 
 
-def trace(pace: EditPace, invalid: InvalidRequests) -> aiohttp.TraceConfig:
+def trace(pace: EditPace, invalid: InvalidRequests, emit: Emit = ignore) -> aiohttp.TraceConfig:
     """Make what discord.py takes as `http_trace`."""
     config = aiohttp.TraceConfig()
 
@@ -186,6 +189,8 @@ def trace(pace: EditPace, invalid: InvalidRequests) -> aiohttp.TraceConfig:
         status, headers = params.response.status, params.response.headers
         invalid.observe(status, headers.get("X-RateLimit-Scope"))
         pace.observe(params.method, params.url.path, status, headers)
+        if status == 429:
+            emit(_limited(params.method, params.url.path, headers))
         if status >= 500 and _has_no_nonce(params.method, params.url.path):
             # discord.py would post it once more; those who sent it know better.
             params.response.close()
@@ -194,6 +199,21 @@ def trace(pace: EditPace, invalid: InvalidRequests) -> aiohttp.TraceConfig:
     config.on_request_start.append(on_start)
     config.on_request_end.append(on_end)
     return config
+
+
+def _limited(method: str, path: str, headers: Mapping[str, str]) -> RateLimited:
+    try:
+        seconds = float(headers.get("Retry-After", 0))
+    except ValueError:
+        seconds = 0.0
+    is_global = headers.get("X-RateLimit-Scope") == "global"
+    return RateLimited(f"{method} {kind_of(path)}", seconds, is_global)
+
+
+def kind_of(path: str) -> str:
+    """Tell what sort of thing a path names, without ids, tokens and emoji."""
+    parts = path.removeprefix("/").split("/")
+    return "/".join(part if _WORD.fullmatch(part) else "…" for part in parts)[:100]
 
 
 def _has_no_nonce(method: str, path: str) -> bool:
