@@ -17,6 +17,7 @@ from acore_bot.config import Settings, load
 from acore_bot.contracts import Scope
 from acore_bot.database.layout import Layout
 from acore_bot.database.opening import open_connection
+from acore_bot.frontends.discord.addresses import Payload
 from acore_bot.frontends.discord.interactions import tree
 from acore_bot.history.migrations import HISTORY
 from acore_bot.messages import Author, IncomingCommand, Place
@@ -73,24 +74,24 @@ def commands() -> str:
     return table(("command", "what it does", "where", "who sees the answer"), rows)
 
 
-def _command_rows(payload: tree.Payload) -> Iterator[tuple[str, ...]]:
+def _command_rows(payload: Payload) -> Iterator[tuple[str, ...]]:
     name, where = payload["name"], _where(payload)
     if payload["type"] == tree.MESSAGE_MENU:
         sentence, is_public = MENUS[name]
         yield f"**{name}**, in a message's menu under *Apps*", sentence, where, _seen(is_public)
         return
     below = [one for one in payload["options"] if "options" in one]
-    uses: dict[tree.Path, tree.Payload] = {(name, one["name"]): one for one in below}
+    uses: dict[tree.Path, Payload] = {(name, one["name"]): one for one in below}
     for path, one in (uses or {(name,): payload}).items():
         use = " ".join((f"/{' '.join(path)}", *map(_option, one["options"])))
         yield f"`{use}`", one["description"], where, _seen(path in tree.PUBLIC)
 
 
-def _option(option: tree.Payload) -> str:
+def _option(option: Payload) -> str:
     return option["name"] if option.get("required") else f"[{option['name']}]"
 
 
-def _where(payload: tree.Payload) -> str:
+def _where(payload: Payload) -> str:
     # Discord's numbers: 0 a server, 1 a private chat with the bot, 2 any other private chat.
     where = "everywhere" if 2 in payload["contexts"] else "servers"
     if payload["contexts"] == [0, 1]:

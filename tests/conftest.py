@@ -18,7 +18,9 @@ T = TypeVar("T")
 
 
 # The keys and tokens of these tests, wherever they stand, as in addresses and headers.
-SECRETS = re.compile(r"sk-[a-z]|(interaction|webhook)-token-\d|fake-token-of|Bearer [^*…]|Bot [\w.-]{20}|user:pw@")
+SECRETS = re.compile(
+    r"sk-[a-z]|(interaction|webhook)-token-\d|fake-token-of|Bearer [^*…]|Bot [\w.-]{20}|user:pw@"
+)
 WORDS = ("Hello?", "I like tea", "Lovelace")  # what people in these tests say
 
 

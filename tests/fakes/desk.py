@@ -13,7 +13,7 @@ from acore_bot.frontends.discord.addresses import ChannelAddress
 from acore_bot.frontends.discord.outbox import Outbox
 from acore_bot.frontends.discord.pace import EditPace
 from acore_bot.frontends.discord.rest import InvalidRequests, RestClient, trace
-from acore_bot.telemetry.events import Emit, Event
+from acore_bot.telemetry.events import Emit, Event, ignore
 
 NO_LIMIT = Limit(1_000_000, 1.0)
 
@@ -21,7 +21,9 @@ NO_LIMIT = Limit(1_000_000, 1.0)
 class Client(discord.Client):
     """A client whose requests go out as ours do."""
 
-    def __init__(self, pace: EditPace, invalid: InvalidRequests, api_url: str, emit: Emit) -> None:
+    def __init__(
+        self, pace: EditPace, invalid: InvalidRequests, api_url: str, emit: Emit = ignore
+    ) -> None:
         super().__init__(intents=discord.Intents.none(), allowed_mentions=discord.AllowedMentions())
         self.http = self._connection.http = RestClient(
             self.loop, http_trace=trace(pace, invalid, emit), max_ratelimit_timeout=30.0
