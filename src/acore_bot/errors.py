@@ -26,6 +26,7 @@
         ├── Blocked               a content filter refused                       tell
         ├── CloudForbidden        what is said there must not leave for a cloud  tell
         ├── AuthFailed            the key is wrong or may not do this            stop
+        │   └── KeyMissing        the model needs a key, and none is set         stop
         ├── NoCredit              the account has no money left                  stop
         └── ModelNotFound         the server has no such model                   stop
 

@@ -1,8 +1,11 @@
 """`acore run`: a process that serves people on a Discord of ours, over the wire."""
 
+import asyncio
+import json
 import signal
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from tests.fakes.command import Command, finish
@@ -32,8 +35,9 @@ async def start(discord: FakeDiscord, command: Command, monkeypatch: pytest.Monk
     monkeypatch.setenv("ACORE_DISCORD__GATHER_SECONDS", "0.05")
 
     async def run(*arguments: str) -> Process:
+        before = len(discord.identifies)
         process = await command.start(*arguments, "run")
-        await discord.until(lambda: bool(discord.identifies), seconds=30)
+        await discord.until(lambda: len(discord.identifies) > before, seconds=30)
         return process
 
     return run
@@ -171,3 +175,75 @@ async def test_a_gateway_that_is_away_is_a_line_in_the_log(
     assert done.code == 0
     assert "Failed to connect" in done.err
     assert "Traceback" not in done.err
+
+
+async def test_what_it_did_is_known_after_a_kill(
+    discord: FakeDiscord,
+    start: Start,
+    command: Command,
+    write_settings: Callable[[str], object],
+) -> None:
+    """A turn of a bot that was killed a moment later is in `acore stats`, once, also after the next
+    start has taken the events over."""
+    write_settings(
+        '[chat]\nmodel = "demo/script"\n[providers.demo]\nkind = "scripted"\nanswers = ["Yes."]\n'
+        "[events]\nbatch_seconds = 600\n"
+    )
+    channel, ada = home_of(discord)
+    process = await start()
+    await discord.say(ada, channel, f"{discord.bot_user.mention} Hello?")
+    await discord.until(lambda: discord.answers(channel) == ["Yes."])
+    # The event follows the answer: a second question is only taken up after it.
+    await discord.say(ada, channel, f"{discord.bot_user.mention} And now?")
+    await discord.until(lambda: discord.answers(channel) == ["Yes.", "Yes."])
+    process.kill()
+    await finish(process)
+    killed = json.loads((await command.run("stats", "--json")).out)
+    again = await start()
+    again.send_signal(signal.SIGTERM)
+    assert (await finish(again)).code == 0
+    restarted = json.loads((await command.run("stats", "--json")).out)
+    assert 1 <= killed["turns"] <= 2
+    assert restarted["turns"] == killed["turns"]
+
+
+@pytest.mark.parametrize("mode", ["cpu", "memory", "tasks"])
+async def test_a_bot_under_load_is_profiled(
+    mode: str,
+    discord: FakeDiscord,
+    start: Start,
+    command: Command,
+    home: Path,
+    write_settings: Callable[[str], object],
+) -> None:
+    """`acore profile` reaches the running bot, names our functions, and writes files that name them
+    too; people are answered meanwhile."""
+    write_settings(
+        '[chat]\nmodel = "demo/script"\n[providers.demo]\nkind = "scripted"\n'
+        f'answers = ["{"".join(WORDS * 5).strip()}"]\ndelay_seconds = 0.002\n'
+    )
+    channel, ada = home_of(discord)
+    process = await start()
+
+    async def talk() -> None:
+        while True:
+            before = len(discord.answers(channel))
+            await discord.say(ada, channel, f"{discord.bot_user.mention} tell me")
+            await discord.until(lambda: len(discord.answers(channel)) > before, seconds=30)  # noqa: B023
+
+    talking = asyncio.create_task(talk())
+    done = await command.run("profile", "--mode", mode, "--duration", "3")
+    talking.cancel()
+    await asyncio.gather(talking, return_exceptions=True)
+    process.send_signal(signal.SIGTERM)
+    assert (await finish(process)).code == 0
+    assert (done.code, done.err) == (0, "")
+    assert "tell me" not in done.out
+    files = sorted((home / "data" / "profiles").glob("*"))
+    whole = "".join(file.read_text(errors="replace") for file in files)
+    endings = {file.suffix for file in files}
+    if mode == "cpu":
+        assert endings == {".svg"}
+    elif mode == "memory":
+        assert ".html" in endings
+    assert mode == "tasks" or "acore_bot" in whole
