@@ -1,6 +1,7 @@
 """What an event costs: the code that logs it, the disk, and the loop in which that happens.
 
-The event is a finished turn. Its cost is that of the call alone, with the writer's thread at work
+The largest event is a finished turn, 304 bytes with all its stages; most others are as small as a
+joined flight. Their cost is that of the call alone, with the writer's thread at work
 meanwhile; the processor time of the calling thread counts. The limit is a bare `list.append`, and
 beside it stands the field's common way, `logging.FileHandler`, which is to take twelve times as
 long. Disk writes are counted by the kernel.
@@ -23,7 +24,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.figures import Figure, interleaved
 
 from acore_bot.telemetry.batch_log import BatchLog
-from acore_bot.telemetry.events import Stages, TurnFinished
+from acore_bot.telemetry.events import FlightJoined, Stages, TurnFinished
 
 EVENT = TurnFinished(
     model="ollama/llama3.2",
@@ -35,6 +36,7 @@ EVENT = TurnFinished(
     completion_tokens=321,
     place="f3a9c1d2",
 )
+SMALL_EVENT = FlightJoined(model="ollama/llama3.2", readers=2)
 EVENTS_PER_BEAT, BEAT_SECONDS = 5, 0.001
 LogEvent = Callable[[str, object], None]
 
@@ -76,9 +78,15 @@ def costs(folder: Path, events: int) -> list[Figure]:
             for _ in range(events):
                 log.log_event("turn_finished", EVENT)
 
-        ours, bare, common = (
+        def log_small_event() -> None:
+            for _ in range(events):
+                log.log_event("flight_joined", SMALL_EVENT)
+
+        ours, small, bare, common = (
             seconds / events * 1e6
-            for seconds in interleaved(15, log_event, append, log_to_file, clock=time.thread_time)
+            for seconds in interleaved(
+                15, log_event, log_small_event, append, log_to_file, clock=time.thread_time
+            )
         )
         logger.removeHandler(handler)
         handler.close()
@@ -86,6 +94,7 @@ def costs(folder: Path, events: int) -> list[Figure]:
     return [
         Figure("an event", ours, "µs", "logging.FileHandler", common, ours / common, 1 / 12),
         Figure("an event", ours, "µs", "wanted", 1.0, ours, 1.0),
+        Figure("a small event", small, "µs", "wanted", 1.0, small, 1.0),
         Figure("an event", ours, "µs", "list.append", bare, ours / bare),
     ]
 
