@@ -7,6 +7,7 @@ import inspect
 import ipaddress
 import logging
 import re
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import ParamSpec, TypeVar
@@ -101,6 +102,13 @@ async def no_task_left() -> AsyncIterator[None]:
     yield
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not left, f"The test left {len(left)} asyncio tasks behind: {left}"
+
+
+def pytest_configure() -> None:
+    """Let processes that tests start hear Ctrl-C, also where a shell that started us in its
+    background has it ignored: what is ignored is inherited, what is handled is not."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
