@@ -86,6 +86,15 @@ def test_the_middle_of_one_and_two_is_one_and_a_half() -> None:
     assert (found.count, found.mean) == (2, 1.5)
 
 
+def test_a_summary_names_each_percentile_rightly() -> None:
+    """Of the lengths 1 to 100 seconds, half, 95 and 99 of 100 lie below what is said to be so, and
+    the longest is the longest."""
+    found = measured([float(length) for length in range(1, 101)]).summary()
+    assert (found.count, found.mean) == (100, 50.5)
+    told = (found.p50, found.p95, found.p99, found.longest)
+    assert told == pytest.approx((50.5, 95.05, 99.01, 100.0), rel=MAX_ERROR)
+
+
 @given(lengths)
 def test_means_are_exact(values: list[float]) -> None:
     """No error of the bins enters the mean; it is right to the microsecond."""
