@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from types import SimpleNamespace
+from typing import Any, cast
 
 import discord
 import pytest
@@ -39,7 +40,7 @@ async def test_s10_no_log_tells_the_token(caplog: pytest.LogCaptureFixture) -> N
 def test_refusals_are_told_by_their_numbers() -> None:
     """Of Discord's no, the status and its own code are said."""
     response = SimpleNamespace(status=403, reason="Forbidden")
-    error = discord.Forbidden(response, {"code": 50013, "message": "x"})
+    error = discord.Forbidden(cast("Any", response), {"code": 50013, "message": "x"})
     assert told(error) == "Forbidden 403 (code 50013)"
     assert told(ValueError("secret")) == "ValueError"
 

@@ -49,6 +49,10 @@ class Listener(Protocol):
         ...
 
 
+async def _nothing() -> None:
+    """Take no note."""
+
+
 def least_intents(*, message_content: bool) -> discord.Intents:
     """Ask for messages, and for the guilds that they are in. Only the content of messages that are
     not for the bot needs Discord's permission."""
@@ -121,7 +125,8 @@ class ConnectionState(AutoShardedConnectionState["DiscordClient"]):
 
 
 class DiscordClient(discord.AutoShardedClient):
-    """A bot. `trace` hears of every request to REST."""
+    """A bot. `trace` hears of every request to REST, `on_identify` of every new session before it
+    begins."""
 
     http: GatewayClient
 
@@ -138,8 +143,10 @@ class DiscordClient(discord.AutoShardedClient):
         emit: Emit = ignore,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_identify: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self._emit = emit
+        self._on_identify = on_identify
         self._listener = listener
         # Called in a task that discord.py makes for each message; a method of ours between the two
         # would be felt where thousands come.
@@ -208,9 +215,10 @@ class DiscordClient(discord.AutoShardedClient):
         await self._listener.catch_up(shard_id, self._lost_at.pop(shard_id, None))
 
     async def before_identify_hook(self, _: int | None, *, initial: bool = False) -> None:
-        """Wait before each new session but the first."""
+        """Wait before each new session but the first, and let it be counted."""
         if not initial:
             await self._sleep(IDENTIFY_PAUSE_SECONDS)
+        await self._on_identify()
 
     def states(self) -> tuple[ShardState, ...]:
         """Tell of each shard whether it is connected, and how long its last heartbeat took."""
