@@ -235,7 +235,7 @@ async def test_owners_decide_from_inside(tmp_path: Path) -> None:
         assert done.response.content == "Tutor answers from now on."
         await answer_to(town)
         assert "tutor" in town.model.requests[-1].messages[0].text.lower()
-        panel = await town.olga.slash(town.talk, "settings")
+        panel = await town.olga.slash(town.talk, "settings show")
         assert panel.response is not None
         assert panel.response.ephemeral
 

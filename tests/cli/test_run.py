@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -175,6 +176,64 @@ async def test_a_gateway_that_is_away_is_a_line_in_the_log(
     assert done.code == 0
     assert "Failed to connect" in done.err
     assert "Traceback" not in done.err
+
+
+async def test_a_hangup_reads_the_settings_anew(
+    discord: FakeDiscord, start: Start, write_settings: Callable[[str], Path]
+) -> None:
+    """At SIGHUP an open answer ends whole by the old settings, and the next is by the new, over the
+    same session; a broken file is named in the log, and changes nothing."""
+    script = '[chat]\nmodel = "demo/script"\n[providers.demo]\nkind = "scripted"\n'
+    said = "".join(WORDS).strip()
+    write_settings(f'{script}answers = ["{said}"]\ndelay_seconds = 0.03\n')
+    channel, ada = home_of(discord)
+    process = await start()
+    await discord.say(ada, channel, f"{discord.bot_user.mention} tell me")
+    await discord.until(lambda: bool(discord.answers(channel)))
+    write_settings(f'{script}answers = ["I am new."]\n')
+    process.send_signal(signal.SIGHUP)
+    await discord.until(lambda: discord.answers(channel) == [said], seconds=30)
+    await discord.say(ada, channel, f"{discord.bot_user.mention} And now?")
+    await discord.until(lambda: discord.answers(channel) == [said, "I am new."], seconds=30)
+    write_settings("[chat\n")
+    process.send_signal(signal.SIGHUP)
+    await discord.say(ada, channel, f"{discord.bot_user.mention} And now?")
+    await discord.until(lambda: discord.answers(channel) == [said, "I am new.", "I am new."])
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    done = await finish(process)
+    assert done.code == 0
+    assert "In force now: providers.demo.answers, providers.demo.delay_seconds." in done.err
+    assert "The settings stay as they are: " in done.err
+    assert "Traceback" not in done.err
+    assert len(discord.identifies) == 1
+
+
+async def test_a_supervisor_is_told(
+    discord: FakeDiscord,
+    start: Start,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A supervisor hears that it is ready once it is connected, that it lives, and that it ends."""
+    heard: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(home / "notify"))
+        supervisor.setblocking(False)
+        asyncio.get_running_loop().add_reader(
+            supervisor, lambda: heard.append(supervisor.recv(4096).decode())
+        )
+        monkeypatch.setenv("NOTIFY_SOCKET", str(home / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "400000")
+        process = await start()
+        await discord.until(lambda: any("READY=1" in one for one in heard))
+        await discord.until(lambda: sum("WATCHDOG=1" in one for one in heard) > 3)
+        process.send_signal(signal.SIGTERM)
+        assert (await finish(process)).code == 0
+        await discord.until(lambda: heard[-1].startswith("STOPPING=1"))
+        asyncio.get_running_loop().remove_reader(supervisor)
+    ready = next(one for one in heard if "READY=1" in one)
+    assert "STATUS=Connected to Discord." in ready
 
 
 async def test_what_it_did_is_known_after_a_kill(

@@ -103,8 +103,8 @@ class Manners:
 PLAIN_MANNERS = Manners()
 
 
-class _Parts(NamedTuple):
-    """What several parts of the core share."""
+class Parts(NamedTuple):
+    """What several parts of the core share, and what a core that takes over goes on with."""
 
     conversations: Conversations
     policies: Policies
@@ -112,12 +112,39 @@ class _Parts(NamedTuple):
     budgets: Budgets
     estimator: TokenEstimator
     sights: Sights
+    account_key: bytes
 
 
-async def make_core(settings: Settings, towers: Towers, manners: Manners, emit: Emit) -> ChatCore:
-    """Put the core together, and let it read what owners and members decided. Raises
-    `HistoryError`."""
-    parts = await _make_parts(settings, towers, manners)
+async def make_parts(
+    settings: Settings, towers: Towers, manners: Manners, before: Parts | None = None
+) -> Parts:
+    """Make what the parts of the core share, and read what owners and members decided; or go on
+    with what the core `before` had, by these settings. Raises `HistoryError`."""
+    if before is None:
+        return await _make_first_parts(settings, towers, manners)
+    forget_copies = _forgetting(towers, before.sights)
+    before.conversations.adopt(
+        history_messages=settings.chat.history_messages,
+        on_forget=forget_copies,
+        patience=manners.patience,
+    )
+    return before._replace(
+        policies=before.policies.over(
+            options.default_policy(settings, manners.rules),
+            personas=partial(_personas, towers.personas),
+            knows_model=partial(_known_model, towers.routed),
+        ),
+        privacy=before.privacy.over(
+            options.facts(settings, towers.routed, towers.failover), forget_copies
+        ),
+        budgets=_make_budgets(settings, towers, before.estimator, before.account_key),
+    )
+
+
+def make_core(
+    settings: Settings, towers: Towers, manners: Manners, parts: Parts, emit: Emit
+) -> ChatCore:
+    """Put the core together."""
     records, history = towers.records, towers.history
     conversations, policies = parts.conversations, parts.policies
     turns = _make_turns(settings, towers, manners, parts, emit)
@@ -155,13 +182,9 @@ async def make_core(settings: Settings, towers: Towers, manners: Manners, emit: 
     )
 
 
-async def _make_parts(settings: Settings, towers: Towers, manners: Manners) -> _Parts:
+async def _make_first_parts(settings: Settings, towers: Towers, manners: Manners) -> Parts:
     sights, estimator = Sights(), TokenEstimator()
-
-    def forget_copies() -> None:
-        towers.responses.clear()
-        sights.clear()
-
+    forget_copies = _forgetting(towers, sights)
     conversations = Conversations(
         towers.history,
         history_messages=settings.chat.history_messages,
@@ -171,18 +194,27 @@ async def _make_parts(settings: Settings, towers: Towers, manners: Manners) -> _
     )
     # Where no secret can be kept, today's accounts last as long as the process.
     account_key = user_salt(settings.data.directory) or secrets.token_bytes()
-    return _Parts(
+    return Parts(
         conversations,
         await _read_policies(settings, towers, manners),
         await _read_privacy(settings, towers, conversations, account_key, forget_copies),
         _make_budgets(settings, towers, estimator, account_key),
         estimator,
         sights,
+        account_key,
     )
 
 
+def _forgetting(towers: Towers, sights: Sights) -> Callable[[], None]:
+    def forget_copies() -> None:
+        towers.responses.clear()
+        sights.clear()
+
+    return forget_copies
+
+
 def _make_turns(
-    settings: Settings, towers: Towers, manners: Manners, parts: _Parts, emit: Emit
+    settings: Settings, towers: Towers, manners: Manners, parts: Parts, emit: Emit
 ) -> TurnTaker:
     asker = Asker(
         model=towers.model,
@@ -209,7 +241,7 @@ def _make_turns(
     )
 
 
-def _make_commands(settings: Settings, towers: Towers, manners: Manners, parts: _Parts) -> Commands:
+def _make_commands(settings: Settings, towers: Towers, manners: Manners, parts: Parts) -> Commands:
     async def budget_lines(command: IncomingCommand) -> str:
         policy = parts.policies.of(command.place, command.roles)
         return await parts.budgets.describe(policy, command.place, command.author)

@@ -3,8 +3,11 @@
 import asyncio
 import fcntl
 import gc
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
@@ -12,19 +15,22 @@ import msgspec
 
 from acore_bot import plugins
 from acore_bot.app.assembly import OTHER_COMMANDS, Manners
-from acore_bot.app.towers import App, open_app
-from acore_bot.app.watching import open_telemetry, serving_operator
+from acore_bot.app.reloading import Bot, Load, open_bot
+from acore_bot.app.supervision import Supervisor, supervised
+from acore_bot.app.towers import App
+from acore_bot.app.watching import HasShards, Telemetry, open_telemetry, serving_operator
 from acore_bot.chat.attention import Rules
 from acore_bot.chat.gathering import Patience
 from acore_bot.chat.reply import CURSOR
 from acore_bot.config import DiscordSettings, Settings
 from acore_bot.contracts import Frontend
-from acore_bot.errors import ConfigurationError
+from acore_bot.errors import AcoreError, ConfigurationError
 from acore_bot.files import Reader, ReadLimits
 from acore_bot.telemetry.events import Emit, ignore
 
 DIGEST_FILE = "discord_commands.digest"
 GUILDS_FILE = "discord_guilds.json"
+IDENTIFIES_FILE = "discord_identifies{}.json"
 LOCK_FILE = "discord.lock"
 SHARD_LOCK_FILE = "discord-{}.lock"
 MISSING = "There is no Discord token."
@@ -40,23 +46,89 @@ WHERE_TOKENS_ARE_MADE = (
 )
 
 
-async def serve_discord(settings: Settings, emit: Emit = ignore) -> None:
-    """Answer people on Discord until told to stop. Raises `AcoreError`."""
-    with _sole_server(settings):
-        await _serve_discord(settings, emit)
+async def serve_discord(settings: Settings, emit: Emit = ignore, load: Load | None = None) -> None:
+    """Answer people on Discord until told to stop. `load` reads the settings anew, for SIGHUP and
+    `/settings reload`. Raises `AcoreError`."""
+    with _sole_server(settings), _hangups() as hangups:
+        await _serve_discord(settings, emit, load or (lambda: settings), hangups)
 
 
-async def _serve_discord(settings: Settings, emit: Emit) -> None:
+@contextmanager
+def _hangups() -> Iterator[asyncio.Event]:
+    """Take note of SIGHUP, which would end the process, from the very beginning. If it tells that
+    the terminal is gone in which the bot was started, it is a stop."""
+    loop, told, is_in_terminal = asyncio.get_running_loop(), asyncio.Event(), _has_terminal()
+
+    def hear() -> None:
+        if is_in_terminal and not _has_terminal():
+            signal.raise_signal(signal.SIGTERM)
+        else:
+            told.set()
+
+    loop.add_signal_handler(signal.SIGHUP, hear)
+    try:
+        yield told
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+@asynccontextmanager
+async def _reloading(bot: Bot, hangups: asyncio.Event) -> AsyncIterator[None]:
+    """Read the settings anew at each SIGHUP."""
+    supervisor = Supervisor.found(os.environ)
+
+    async def obey() -> None:
+        while True:
+            await hangups.wait()
+            hangups.clear()
+            supervisor.tell_reloading()
+            await bot.reload_or_say()
+            supervisor.tell("READY=1")
+
+    obeying = asyncio.create_task(obey(), name="reload")
+    try:
+        yield
+    finally:
+        obeying.cancel()
+        await asyncio.wait([obeying])
+
+
+async def _serve_discord(
+    settings: Settings, emit: Emit, load: Load, hangups: asyncio.Event
+) -> None:
+    async with open_telemetry(settings, emit) as telemetry:
+        manners = partial(discord_manners, lately=telemetry.lately)
+        async with open_bot(settings, telemetry.emit, manners, load) as bot:
+            await _run_discord(settings, telemetry, bot, hangups)
+
+
+async def _run_discord(
+    settings: Settings, telemetry: Telemetry, bot: Bot, hangups: asyncio.Event
+) -> None:
+    discord = open_discord(settings, bot, telemetry.emit)
     async with (
-        open_telemetry(settings, emit) as telemetry,
-        open_app(settings, telemetry.emit, discord_manners(settings, telemetry.lately)) as bot,
+        serving_operator(settings, telemetry, bot, discord),
+        supervised(partial(_is_up, discord)),
+        _reloading(bot, hangups),
     ):
-        discord = open_discord(settings, bot, telemetry.emit)
-        async with serving_operator(settings, telemetry, bot, discord):
-            # What start-up made stays, so no sweep for garbage need stop the loop to look at it.
-            gc.collect()
-            gc.freeze()
-            await discord.run(bot.core)
+        # What start-up made stays, so no sweep for garbage need stop the loop to look at it.
+        gc.collect()
+        gc.freeze()
+        await discord.run(bot.core)
+
+
+def _is_up(frontend: Frontend) -> bool:
+    return isinstance(frontend, HasShards) and any(
+        shard.is_connected for shard in frontend.shards()
+    )
 
 
 def discord_manners(settings: Settings, lately: Callable[[], str] = str) -> Manners:
@@ -79,7 +151,7 @@ def discord_manners(settings: Settings, lately: Callable[[], str] = str) -> Mann
     )
 
 
-def open_discord(settings: Settings, bot: App | None = None, emit: Emit = ignore) -> Frontend:
+def open_discord(settings: Settings, bot: App | Bot | None = None, emit: Emit = ignore) -> Frontend:
     """Make the front end for Discord. Raises `ConfigurationError` if there is no token."""
     knobs = settings.discord
     if knobs.token is None:
@@ -93,10 +165,11 @@ def open_discord(settings: Settings, bot: App | None = None, emit: Emit = ignore
     return plugins.load_frontend("discord")(token=token, emit=emit, **served, **_plain(knobs))
 
 
-def _served(settings: Settings, bot: App) -> dict[str, object]:
+def _served(settings: Settings, bot: App | Bot) -> dict[str, object]:
     """Say what the front end asks of a bot that is open."""
     digest = settings.data.directory / DIGEST_FILE
     guilds = settings.data.directory / GUILDS_FILE
+    identifies = settings.data.directory / _of_shards(IDENTIFIES_FILE, settings)
 
     async def recent_channels() -> Iterable[str]:
         places = await bot.records.answers.places()
@@ -118,14 +191,30 @@ def _served(settings: Settings, bot: App) -> dict[str, object]:
     ) -> None:
         await asyncio.to_thread(_note_guilds, guilds, str(application_id), joined, left)
 
+    async def load_identifies() -> Sequence[float]:
+        return await asyncio.to_thread(_read_times, identifies)
+
+    async def save_identifies(times: Sequence[float]) -> None:
+        await asyncio.to_thread(_replace, identifies, msgspec.json.encode(times))
+
+    async def reload() -> str:
+        assert isinstance(bot, Bot)
+        try:
+            return str(await bot.reload())
+        except AcoreError as error:
+            return f"The settings stay as they are: {error.sentence}\n{error.remedy or ''}".strip()
+
     return {
         "core": bot.core,
+        "reload": reload if isinstance(bot, Bot) else None,
         "recent_channels": recent_channels,
         "cursor": CURSOR,
         "load_digest": load_digest,
         "save_digest": save_digest,
         "load_guilds": load_guilds,
         "note_guilds": note_guilds,
+        "load_identifies": load_identifies,
+        "save_identifies": save_identifies,
     }
 
 
@@ -152,9 +241,26 @@ def _note_guilds(
         fcntl.flock(lock, fcntl.LOCK_EX)  # processes with other shards write the same file
         known = _read_guilds(file)
         known[application] = sorted({*known.get(application, ()), *joined}.difference(left))
-        new = file.with_suffix(".new")
-        new.write_bytes(msgspec.json.encode(known))
-        new.replace(file)
+        _replace(file, msgspec.json.encode(known))
+
+
+def _read_times(file: Path) -> Sequence[float]:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=list[float])
+    except (OSError, msgspec.DecodeError):
+        return ()
+
+
+def _replace(file: Path, content: bytes) -> None:
+    new = file.with_suffix(".new")
+    new.write_bytes(content)
+    new.replace(file)
+
+
+def _of_shards(name: str, settings: Settings) -> str:
+    """Name a file that each process has for itself, where several share the shards."""
+    shards = sorted(set(settings.discord.shard_ids))
+    return name.format("-".join(["", *map(str, shards)]))
 
 
 @contextmanager
@@ -167,6 +273,15 @@ def _sole_server(settings: Settings) -> Iterator[None]:
         _lock(stack, folder / LOCK_FILE, fcntl.LOCK_SH if shards else fcntl.LOCK_EX)
         for shard in shards:
             _lock(stack, folder / SHARD_LOCK_FILE.format(shard), fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def nobody_serving(folder: Path) -> Iterator[None]:
+    """Keep every `acore run` from this folder of data. Raises `ConfigurationError` if one is at
+    work there."""
+    with ExitStack() as stack:
+        _lock(stack, folder / LOCK_FILE, fcntl.LOCK_EX)
         yield
 
 

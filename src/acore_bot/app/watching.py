@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 
+from acore_bot.app.reloading import Bot
 from acore_bot.app.towers import App
 from acore_bot.config import Settings
 from acore_bot.errors import ConfigurationError
@@ -59,7 +60,7 @@ class Telemetry:
         """Tell how the log of events does."""
         return msgspec.convert(self.log.get_batch_stats(), BatchStats) if self.log else NO_LOG
 
-    def now(self, bot: App, shards: tuple[ShardState, ...] = ()) -> Now:
+    def now(self, bot: App | Bot, shards: tuple[ShardState, ...] = ()) -> Now:
         """Tell how a bot is at this moment."""
         caches, lines = bot.get_cache_stats(), bot.lines()
         return Now(
@@ -139,7 +140,7 @@ async def _open_log(settings: Settings, stack: AsyncExitStack) -> BatchLog | Non
 
 @asynccontextmanager
 async def serving_operator(
-    settings: Settings, telemetry: Telemetry, bot: App, frontend: object
+    settings: Settings, telemetry: Telemetry, bot: App | Bot, frontend: object
 ) -> AsyncIterator[None]:
     """Serve the operator's page, and the door for `acore profile`. That the page's port is taken is
     only logged. Raises `ConfigurationError` if strangers could see it."""
@@ -167,7 +168,7 @@ async def serving_operator(
         yield
 
 
-def _sources(telemetry: Telemetry, bot: App, frontend: object) -> "Sources":
+def _sources(telemetry: Telemetry, bot: App | Bot, frontend: object) -> "Sources":
     from acore_bot.ops.page import Sources  # noqa: PLC0415
     from acore_bot.ops.prometheus import exposition  # noqa: PLC0415
 

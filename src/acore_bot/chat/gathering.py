@@ -76,6 +76,10 @@ class Gatherings:
         self._sleep = sleep
         self._open: dict[_Key, Gathering] = {}
 
+    def be_patient(self, patience: Patience) -> None:
+        """Wait as long as this from now on."""
+        self._patience = patience
+
     def is_open_to(self, message: IncomingMessage) -> bool:
         """Tell whether a message would join others of its author."""
         if not self._open:  # as it is for nearly all that anybody says

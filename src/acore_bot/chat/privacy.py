@@ -7,8 +7,9 @@ out of what others' answers are made of, also where others quoted it. `paused` s
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from copy import copy
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -117,10 +118,17 @@ class Privacy:
         self._now = now
         self._paused: set[str] = set()
 
+    def over(self, facts: Facts, on_forget: Callable[[], None]) -> Self:
+        """Return one that tells of other facts and knows the same people."""
+        other = copy(self)
+        other._facts, other._on_forget = facts, on_forget  # noqa: SLF001 - of this class too
+        return other
+
     async def load(self) -> None:
         """Read who paused. Raises `HistoryError`."""
         paused = await self._consents.paused()
-        self._paused = {name for author_id in paused for name in names_of(author_id)}
+        self._paused.clear()
+        self._paused |= {name for author_id in paused for name in names_of(author_id)}
 
     def is_paused(self, author_id: str) -> bool:
         """Tell whether a person wants nothing of theirs to be taken in. `MARKED` and the mark of

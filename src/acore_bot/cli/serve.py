@@ -1,6 +1,7 @@
 """`acore run`: serve people on Discord until told to stop."""
 
 import logging
+from collections.abc import Callable
 
 import msgspec
 
@@ -14,12 +15,13 @@ TOO_MANY = (HistoryRead,)
 log = logging.getLogger(__name__)
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `AcoreError`."""
+async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
+    """Serve until SIGTERM or SIGINT; at SIGHUP `load` reads the settings anew. Raises
+    `AcoreError`."""
     for warning in settings.warnings:
         log.warning("%s", warning)
     log.info("Connecting to Discord, with %s. Ctrl-C stops it.", settings.chat.model)
-    await app.serve_discord(settings, log_event)
+    await app.serve_discord(settings, log_event, load)
 
 
 def log_event(event: Event) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from weakref import WeakSet
 
 import msgspec
 
@@ -74,8 +75,24 @@ class Policies:
         self._flat = flat(default)
         self._guilds: dict[str, _Layers] = {}
         self._compiled: dict[tuple[str, str, tuple[str, ...]], Policy] = {}
+        self._relations: WeakSet[Policies] = WeakSet((self,))
         # What is stored last must also be what holds.
         self._turning = asyncio.Lock()
+
+    def over(
+        self,
+        default: Policy,
+        *,
+        personas: Callable[[], Sequence[tuple[str, str]]],
+        knows_model: Callable[[str], str],
+    ) -> "Policies":
+        """Return one over the same settings of owners, with another default. What is set through
+        either holds in both."""
+        other = Policies(self._preferences, default, personas=personas, knows_model=knows_model)
+        other._guilds, other._turning = self._guilds, self._turning
+        other._relations = self._relations
+        other._relations.add(other)
+        return other
 
     async def load(self) -> None:
         """Read what is stored. Raises `HistoryError`."""
@@ -146,7 +163,7 @@ class Policies:
         async with self._turning:
             await self._preferences.forget_guild(guild)
             self._guilds.pop(guild, None)
-            self._compiled.clear()
+            self._compile_anew()
 
     def _take(self, setting: Setting) -> None:
         description = DESCRIPTIONS.get(setting.name)
@@ -170,6 +187,10 @@ class Policies:
         policy = round_policy(self._lay(*key), bots=self.default.rules.bots)
         self._compiled[key] = policy
         return policy
+
+    def _compile_anew(self) -> None:
+        for one in self._relations:
+            one._compiled.clear()  # noqa: SLF001 - of this class too
 
     def _ceiling(self, name: str) -> object:
         """Return the most that the file allows of something; None if that is everything."""
@@ -229,7 +250,7 @@ class Policies:
         async with self._turning:
             await self._preferences.put(Setting(guild, scope, target, name, stored))
             self._guilds.setdefault(guild, _Layers()).put(scope, target, name, value)
-            self._compiled.clear()
+            self._compile_anew()
 
     async def _drop(self, guild: str, scope: Scope, target: str, name: str) -> None:
         async with self._turning:
@@ -238,7 +259,7 @@ class Policies:
             layers.drop(scope, target, name)
             if not any(layers.of.values()):
                 self._guilds.pop(guild, None)
-            self._compiled.clear()
+            self._compile_anew()
 
 
 def _described(guild: str, scope: Scope, target: str, name: str) -> Description:

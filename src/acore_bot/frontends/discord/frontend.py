@@ -16,12 +16,13 @@ import discord
 
 from acore_bot.contracts import Core, Handler
 from acore_bot.errors import TargetGone
-from acore_bot.frontends.discord import examination
+from acore_bot.frontends.discord import examination, identify
 from acore_bot.frontends.discord.attachments import AttachmentFetcher
 from acore_bot.frontends.discord.catch_up import CatchUp
 from acore_bot.frontends.discord.client import DiscordClient
 from acore_bot.frontends.discord.departures import Departures, LoadGuilds, NoteGuilds
-from acore_bot.frontends.discord.interactions.router import Router
+from acore_bot.frontends.discord.identify import IdentifyBudget, LoadIdentifies, SaveIdentifies
+from acore_bot.frontends.discord.interactions.router import Reload, Router
 from acore_bot.frontends.discord.interactions.sync import CommandSync
 from acore_bot.frontends.discord.interactions.tree import payloads
 from acore_bot.frontends.discord.outbox import Outbox
@@ -85,7 +86,10 @@ class Discord:
     one that a crash cut off is found and marked; without it none is. With a `core` there are
     buttons and commands, of which Discord is told when they changed: the two callables keep the
     digest of what it was told; and the core hears of what is edited, deleted and left, also while
-    nobody listened, if `load_guilds` and `note_guilds` keep where this application was. With
+    nobody listened, if `load_guilds` and `note_guilds` keep where this application was.
+    `load_identifies` and `save_identifies` keep when sessions began, so that a process that is
+    started over and over does not use up what Discord allows. `reload` reads the settings file anew
+    and says what came of it, for the bot's owner. With
     `degrades` the bot serves without the content of messages if Discord does not grant it.
     `emit` takes what happens to the connection. `api_url` and `gateway_url` replace Discord's own
     addresses. `now` is the time of day in UTC,
@@ -110,6 +114,9 @@ class Discord:
         save_digest: Callable[[str], Awaitable[None]] = _keep_no_digest,
         load_guilds: LoadGuilds = _no_guilds,
         note_guilds: NoteGuilds = _note_no_guilds,
+        load_identifies: LoadIdentifies = identify.never,
+        save_identifies: SaveIdentifies = identify.keep_nowhere,
+        reload: Reload | None = None,
         emit: Emit = ignore,
         grace_seconds: float = GRACE_SECONDS,
         fetch: AttachmentFetcher | None = None,
@@ -122,6 +129,8 @@ class Discord:
         self._degrades = degrades
         self._grace_seconds = grace_seconds
         self._sleep, self._uniform = sleep, uniform
+        self._shards = len(shard_ids or ()) or shard_count or 1
+        self._identifies = IdentifyBudget(load_identifies, save_identifies, sleep=sleep)
         self._pace, invalid = EditPace(clock=clock), InvalidRequests(clock=clock)
         self._seen = SeenMessages()
         self._turns, self._catching_up = Turns(), Turns()
@@ -138,6 +147,7 @@ class Discord:
             emit=emit,
             sleep=sleep,
             now=now,
+            on_identify=self._identifies.note,
         )
         self.client = self._make_client()
         self._outbox = Outbox(self.client, self._pace, invalid, clock=clock, sleep=sleep)
@@ -157,7 +167,9 @@ class Discord:
                 self.client, self._means, core, load_guilds=load_guilds, note_guilds=note_guilds
             )
             self._departures.listen()
-        self._router = Router(self._means, core, clock=clock, sleep=sleep) if core else None
+        self._router = (
+            Router(self._means, core, reload=reload, clock=clock, sleep=sleep) if core else None
+        )
         sync = CommandSync(
             self.client, payloads(), load_digest=load_digest, save_digest=save_digest
         )
@@ -289,6 +301,7 @@ class Discord:
 
     async def _connect(self) -> None:
         """Connect, without the content of messages if it is not granted and may be missing."""
+        await self._identifies.wait(self._shards)
         try:
             await self.client.connect()
         except discord.PrivilegedIntentsRequired:

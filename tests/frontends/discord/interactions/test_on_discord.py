@@ -65,7 +65,7 @@ async def test_people_find_and_use_commands(kind: Kind) -> None:
         talk = guild.create_text_channel("talk")
         ada = guild.add_member(env.create_user("Ada"))
         assert {"ask", "chat", "persona set", "privacy forget"} <= {*ada.available_commands(talk)}
-        assert not {"settings", "doctor"} & {*ada.available_commands(talk)}
+        assert not {"settings show", "settings reload", "doctor"} & {*ada.available_commands(talk)}
         used = await ada.slash(talk, "ask", question="What is tea?")
         assert used.response is not None
         assert used.response.content == "You said: What is tea?"
@@ -110,8 +110,8 @@ async def test_managers_find_more(kind: Kind) -> None:
         talk = guild.create_text_channel("talk")
         managers = guild.create_role("managers", permissions=discord.Permissions(manage_guild=True))
         owner = guild.add_member(env.create_user("Olga"), roles=[managers])
-        assert {"settings", "doctor", "reset"} <= {*owner.available_commands(talk)}
-        used = await owner.slash(talk, "settings")
+        assert {"settings show", "doctor", "reset"} <= {*owner.available_commands(talk)}
+        used = await owner.slash(talk, "settings show")
         assert used.response is not None
         assert used.response.ephemeral
 

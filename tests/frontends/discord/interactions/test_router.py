@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import discord
 import pytest
 from tests.fakes.discord.faults import DropReply, Fail, Fault, Reset, TimeOut
 from tests.fakes.discord.interactions import AUTOCOMPLETE, COMPONENT, FORM
@@ -15,10 +16,12 @@ from tests.fakes.interacting import Heard, InteractingBot, interacting
 from acore_bot.contracts import ReplyTarget
 from acore_bot.errors import Blocked, NotFound, TargetGone, Unexpected
 from acore_bot.frontends.discord.interactions.router import (
+    NOT_MY_OWNER,
     RESTARTING,
     STALE,
     STOPPED,
     UNKNOWN,
+    Router,
 )
 from acore_bot.messages import IncomingCommand, IncomingMessage, Place, Quote
 
@@ -628,3 +631,34 @@ async def test_the_token_is_in_no_log(
     messages = [record.getMessage() for record in caplog.records if record.levelno > 10]
     assert messages
     assert not any(used.token in message for message in messages)
+
+
+async def test_the_owner_lets_the_settings_be_read_anew(bot: InteractingBot) -> None:
+    """Who owns the application reads what came of it, alone; it need not be who manages the
+    server."""
+
+    async def reload() -> str:
+        return "In force now: chat.model."
+
+    bot.listener.router = Router(bot.means, bot.core, reload=reload)
+    application = bot.client.application
+    assert application is not None
+    application.owner = bot.client.get_user(bot.ada.id) or discord.Object(bot.ada.id)  # type: ignore[assignment]
+    used = await bot.slash("settings reload")
+    await bot.until(lambda: used.texts)
+    assert used.whispers == ["In force now: chat.model."]
+
+
+async def test_nobody_else_lets_the_settings_be_read_anew(bot: InteractingBot) -> None:
+    """Who manages a server is told kindly that this is the owner's."""
+    called: list[str] = []
+
+    async def reload() -> str:
+        called.append("reload")
+        return ""
+
+    bot.listener.router = Router(bot.means, bot.core, reload=reload)
+    used = await bot.slash("settings reload", permissions=MANAGE_GUILD)
+    await bot.until(lambda: used.texts)
+    assert used.whispers == [NOT_MY_OWNER]
+    assert not called

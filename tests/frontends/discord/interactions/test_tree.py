@@ -104,6 +104,6 @@ def test_every_path_is_known() -> None:
     """What is public, and what the bot treats on its own, is there."""
     paths = tree.paths()
     assert paths >= tree.PUBLIC
-    assert {tree.SETTINGS, tree.ASK, tree.CHAT, tree.COMPARE} <= paths
+    assert {tree.SETTINGS, tree.RELOAD, tree.ASK, tree.CHAT, tree.COMPARE} <= paths
     assert ("persona",) not in paths
     assert ("privacy", "export") in paths

@@ -36,21 +36,31 @@ _FORM = "acore:ask:"
 # What is suggested for an option that is named otherwise than its command.
 _SUGGESTED = {"compare": "model"}
 
+NOT_MY_OWNER: Final = (
+    "Only the owner of this bot can let it read its settings file anew. What holds in this server "
+    "is in `/settings show`."
+)
+CANNOT_RELOAD: Final = "This bot cannot read its settings anew. Please start it again."
+
+Reload = Callable[[], Awaitable[str]]
 _About = tuple[Quote, tuple[Attachment, ...]]
 _Work = Callable[[InteractionReply], Awaitable[None]]
 
 
 class Router:
-    """Answers interactions other than buttons under answers. `clock` is monotonic seconds."""
+    """Answers interactions other than buttons under answers. `reload` reads the settings file anew
+    and says what came of it; `clock` is monotonic seconds."""
 
     def __init__(
         self,
         means: Means,
         core: Core,
         *,
+        reload: Reload | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self._reload = reload
         self._means = means
         self._core = core
         self._clock = clock
@@ -85,8 +95,21 @@ class Router:
             await self._tell(interaction, UNKNOWN)
         elif command.path == tree.SETTINGS:
             await open_panel(interaction.client, interaction, self._core)
+        elif command.path == tree.RELOAD:
+            await self._read_anew(interaction)
         else:
             await self._hand_on(interaction, command, handler)
+
+    async def _read_anew(self, interaction: discord.Interaction) -> None:
+        if not _is_owner(interaction):
+            await self._tell(interaction, NOT_MY_OWNER)
+            return
+
+        async def work(reply: InteractionReply) -> None:
+            told = await self._reload() if self._reload else CANNOT_RELOAD
+            await reply.post(told, final=True)
+
+        await self._serve(interaction, work, is_private=True)
 
     async def _hand_on(
         self, interaction: discord.Interaction, command: Command, handler: Handler
@@ -181,6 +204,15 @@ class Router:
                 await response.finish()
             raise
         await response.finish()
+
+
+def _is_owner(interaction: discord.Interaction) -> bool:
+    """Whether somebody owns this application, alone or with their team."""
+    application = interaction.client.application
+    if application is None:
+        return False
+    people = application.team.members if application.team else [application.owner]
+    return any(person.id == interaction.user.id for person in people)
 
 
 def _is_typing(interaction: discord.Interaction) -> bool:

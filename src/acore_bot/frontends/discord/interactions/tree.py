@@ -22,7 +22,8 @@ MAX_NAME: Final = 100  # what a suggestion holds
 
 ASK_ABOUT: Final = "Ask about this"
 WHY: Final = "Why?"
-SETTINGS: Final[Path] = ("settings",)
+SETTINGS: Final[Path] = ("settings", "show")
+RELOAD: Final[Path] = ("settings", "reload")
 ASK: Final[Path] = ("ask",)
 CHAT: Final[Path] = ("chat",)
 COMPARE: Final[Path] = ("compare", "models")
@@ -49,7 +50,7 @@ def payloads() -> list[Payload]:
         _in_guilds(_slash("compare", "Compare two models by their answers", *_comparing())),
         _in_guilds(_slash("reset", "Forget this conversation and start afresh"), _BOT_CHAT),
         _for_managers(_slash("doctor", "Look whether all is well with me")),
-        _for_managers(_slash("settings", "Choose how I behave here")),
+        _for_managers(_slash("settings", "How I behave here", *_setting())),
         _everywhere(_menu(ASK_ABOUT)),
         _everywhere(_menu(WHY)),
     ]  # fmt: skip
@@ -81,6 +82,11 @@ def _privacy() -> Iterator[Payload]:
     yield _sub("forget", "Erase all that you said to me, and my answers to it")
     yield _sub("pause", "Ask me not to take in what you say from now on")
     yield _sub("resume", "Let me take in what you say again")
+
+
+def _setting() -> Iterator[Payload]:
+    yield _sub("show", "Choose how I behave here")
+    yield _sub("reload", "Read my settings file anew, for my owner")
 
 
 def _comparing() -> Iterator[Payload]:
