@@ -12,15 +12,20 @@ SOURCE = Path(acore_bot.__file__).parent
 
 # The files that write anything at all, each with its reason. None makes a set for training.
 WRITERS = {
+    "app/archives.py": "backups that the owner asked for, in a file or a stream of theirs",
+    "app/backing_up.py": "the same, with copies that are gone once it is written",
     "app/opening.py": "the salt under which askers are hashed: random bytes",
+    "app/restoring.py": "puts a backup back in its place, of which there is one then",
     "app/serving.py": "the lock that keeps a second bot away: an empty file",
     "cli/running.py": "sends the output of a closed terminal to /dev/null",
     "database/opening.py": "opens our SQLite files: what can be erased there is all that is kept",
+    "database/snapshot.py": "the copies for a backup, without what was removed",
     "files/child.py": "makes a picture smaller, in memory",
     "ops/profile/output.py": "recordings that the owner asked for: readable by them alone",
     "ops/profile/protocol.py": "opens a folder, to shorten the path of a socket",
     "telemetry/journal.py": "events on their way to the log: figures and stable words",
     "telemetry/log_files.py": "the log of events: figures and stable words",
+    "records/carry_over.py": "who has paused stays so when a backup is restored",
     "frontends/terminal/piped.py": "sends the output of a closed pipe to /dev/null",
     "frontends/terminal/prompt.py": "the lines that its owner typed, which forgetting removes",
 }

@@ -3,14 +3,16 @@
 import asyncio
 import logging
 import random
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 from tests.fakes.answer_records import record_of
-from tests.fakes.talk import NOON, answered, asked, heard, line
+from tests.fakes.talk import ADA, NOON, answered, asked, heard, line
 
 from acore_bot.chat.policy import Policies, Policy
 from acore_bot.chat.retention import HOUR_SECONDS, Retention
@@ -140,6 +142,38 @@ async def test_p4_what_is_too_old_goes_at_start_and_hourly(house: House) -> None
         await house.hours.pass_by(timedelta(days=20))
         assert await house.left() == []
     assert house.hours.slept == [HOUR_SECONDS] * 3
+
+
+async def test_p4_no_table_keeps_words_that_are_too_old(house: House) -> None:
+    """After 31 days of 30, no column of any table holds a word of then, and no byte of any file:
+    what was said, answered, asked by `/ask`, and the names of those who said it."""
+    canary = structs.replace(ADA, name="canary")
+    await house.history.append([asked(1, "canary", author=canary), answered(2, "canary")])
+    await house.history.append([structs.replace(answered(4, "canary"), part_ids=(5, 6))])
+    for id_, question in ((2, None), (4, heard(3, "canary", author=canary))):
+        await house.records.answers.put(record_of(id_, id_ - 1, question=question))
+    house.hours.now += timedelta(days=31)
+    async with house.open(await house.open_policies(default_days=30)):
+        await house.hours.swept()
+        assert not house.holds("canary")
+    rows = {
+        table: count
+        for file in ("history.sqlite3", "records.sqlite3")
+        for table, count in rows_of(house.folder / file).items()
+    }
+    assert rows.pop("places") == 1  # which channel a conversation is, and nobody's words
+    assert rows.keys() >= {"messages", "parts", "answers", "answer_parts"}
+    assert not any(rows.values())
+
+
+def rows_of(file: Path) -> dict[str, int]:
+    """Count the rows of each table of ours."""
+    select = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    with closing(sqlite3.connect(file)) as connection:
+        names = [name for (name,) in connection.execute(select)]
+        return {
+            name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in names
+        }
 
 
 async def test_p4_the_first_sweep_needs_no_hour(house: House) -> None:

@@ -1,6 +1,7 @@
 """What a person does with an open bot: talk in a terminal, or ask one question."""
 
 import getpass
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from acore_bot.messages import Author, ChatRequest, IncomingMessage, Place, Snow
 from acore_bot.telemetry.events import Event
 
 TYPED_LINES_FOLDER = "typed_lines"
+CONVERSATION_NAME = re.compile(r"\w[\w .-]{0,63}")
+MAX_FILE_NAME = 255  # bytes, as file systems have it
 
 
 async def chat_in_terminal(settings: Settings, conversation: str) -> None:
@@ -45,7 +48,7 @@ async def chat_in_terminal(settings: Settings, conversation: str) -> None:
             persona_name=persona_name,
             commands=bot.core.commands.described(),
             greeting=await _greeting(bot, conversation),
-            history_file=_typed_lines_file(settings, conversation),
+            history_file=typed_lines_file(settings, conversation),
         )
         listeners.append(terminal.on_event)
         await terminal.run(bot.core)
@@ -53,12 +56,17 @@ async def chat_in_terminal(settings: Settings, conversation: str) -> None:
 
 def forget_typed_lines(settings: Settings, conversation: str) -> None:
     """Remove what a person typed in a conversation, which the arrow keys bring back."""
-    if Path(conversation).name == conversation:  # others were never typed in
-        _typed_lines_file(settings, conversation).unlink(missing_ok=True)
+    if file := typed_lines_file(settings, conversation):
+        file.unlink(missing_ok=True)
 
 
-def _typed_lines_file(settings: Settings, conversation: str) -> Path:
-    return settings.data.directory / TYPED_LINES_FOLDER / conversation
+def typed_lines_file(settings: Settings, conversation: str) -> Path | None:
+    """Name the file of what is typed in a conversation: none for one of a name that nobody could
+    give it here, or that leads elsewhere."""
+    if not CONVERSATION_NAME.fullmatch(conversation) or len(conversation.encode()) > MAX_FILE_NAME:
+        return None
+    file = settings.data.directory / TYPED_LINES_FOLDER / conversation
+    return None if file.is_symlink() else file
 
 
 async def _greeting(bot: App, conversation: str) -> str:
