@@ -10,7 +10,8 @@ import typer
 from tests.fakes.command import Command
 from typer.testing import Result
 
-from acore_bot.cli.running import Context, _without_tokens, run
+from acore_bot.cli.logs import without_tokens
+from acore_bot.cli.running import Context, run
 from acore_bot.config import Settings
 from acore_bot.errors import AuthFailed, ConfigurationError, NotFound, Unavailable
 
@@ -109,7 +110,7 @@ def test_s10_no_log_tells_a_token_that_anybody_could_use() -> None:
         fault = sys.exc_info()
     said = "%s /interactions/34/ASKSECRET/callback 123456789012345678+LIMSECRET {'token': 'SEEN'}"
     record = logging.LogRecord("discord.http", logging.DEBUG, "", 1, said, ("POST",), fault)
-    assert _without_tokens(record)
+    assert without_tokens(record)
     told = logging.Formatter().format(record)
     assert "POST /interactions/…/…/callback …" in told
     assert "/webhooks/…/…?wait=true" in told

@@ -1,5 +1,6 @@
 """The bot's unit comes to a machine and leaves it, by a systemd that only takes note."""
 
+import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +64,9 @@ def test_a_service_of_the_machine_has_a_user_settings_and_a_start(
     systemd enables and starts the unit."""
     mine = tmp_path / "mine.toml"
     mine.write_text("[chat]\n")
+    before = os.umask(0o077)
     install(machine(tmp_path, systemd), plan(mine), SECRETS, starts=True)
+    os.umask(before)
     assert systemd.heard[0].startswith("useradd --system --user-group")
     assert systemd.heard[1:] == [
         "systemctl daemon-reload",
@@ -77,6 +80,8 @@ def test_a_service_of_the_machine_has_a_user_settings_and_a_start(
     unit = (tmp_path / "etc/systemd/system/discordbot.service").read_text()
     assert f"ExecStart={PROGRAM} --config=/etc/acore/acore.toml run" in unit
     assert "secret" not in unit
+    shown = (tmp_path / "etc/acore", tmp_path / "etc/systemd/system/discordbot.service")
+    assert [stat.S_IMODE(it.stat().st_mode) for it in shown] == [0o755, 0o644]
 
 
 def test_what_the_machine_has_is_kept(tmp_path: Path, systemd: Systemd) -> None:

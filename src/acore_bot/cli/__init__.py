@@ -4,13 +4,17 @@ This module says what there is; the work is imported when a command runs, so tha
 answers at once.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from acore_bot.cli.backup import backup, restore
 from acore_bot.cli.profile import profile
-from acore_bot.cli.running import Context, run
+from acore_bot.cli.running import Context, LogFormat, run
+from acore_bot.cli.service import service
+from acore_bot.cli.setup import setup
 
 acore = typer.Typer(
     name="acore",
@@ -36,14 +40,17 @@ NameArgument = Annotated[str, typer.Argument(help="The name of a conversation.")
 
 def main() -> None:
     """Run the command that the arguments name."""
+    # Whatever it writes is for its owner's eyes only, unless somebody decides otherwise for a file.
+    os.umask(0o077)
     acore()
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from acore_bot.cli.reports import versions
 
-        typer.echo(f"acore-bot {version('acore-bot')}")
+        for name, version in versions().items():
+            typer.echo(f"{name} {version}")
         raise typer.Exit
 
 
@@ -56,12 +63,15 @@ def options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Log everything, and show tracebacks.")
     ] = False,
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", help="How `acore run` logs.")
+    ] = LogFormat.TEXT,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
     ] = False,
 ) -> None:
     """Take what all commands share."""
-    context.obj = Context(config=config, debug=debug)
+    context.obj = Context(config=config, debug=debug, log_format=log_format)
 
 
 @acore.command()
@@ -113,15 +123,32 @@ def ask(  # noqa: PLR0917 -- typer names them, nobody passes them by position
 @acore.command("run")
 def serve(context: typer.Context, model: ModelOption = None, persona: PersonaOption = None) -> None:
     """Answer people on Discord, until it is stopped."""
+    from acore_bot import config
     from acore_bot.cli.serve import serve as run_serve
 
     flags = {"chat.model": model, "chat.persona": persona}
-    run(context.obj, run_serve, flags, is_watched=True)
+    shared: Context = context.obj
+
+    def load() -> config.Settings:
+        return config.load(shared.config, flags)
+
+    run(shared, lambda settings: run_serve(settings, load), flags, is_watched=True)
 
 
 @acore.command()
-def doctor(context: typer.Context, as_json: JsonOption = False) -> None:
+def doctor(
+    context: typer.Context,
+    as_json: JsonOption = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Print what a bug report needs, without secrets.")
+    ] = False,
+) -> None:
     """See whether everything is well, and what would help."""
+    if report:
+        from acore_bot.cli.reports import print_report
+
+        print_report(context.obj)
+        return
     from acore_bot.cli.doctor import doctor as run_doctor
 
     run(context.obj, lambda settings: run_doctor(settings, as_json=as_json))
@@ -143,6 +170,10 @@ def stats(
 
 
 acore.command("profile")(profile)
+acore.command("setup")(setup)
+acore.command("backup")(backup)
+acore.command("restore")(restore)
+acore.add_typer(service, name="service")
 
 
 @history.command("list")

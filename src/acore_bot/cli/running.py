@@ -1,8 +1,8 @@
 """How every command runs: settings first, one event loop, and errors as a line and a remedy."""
 
-import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -13,18 +13,16 @@ from acore_bot.errors import AcoreError, ModelError
 from acore_bot.messages import printable
 
 if TYPE_CHECKING:
-    import logging
-
     from acore_bot.config import Settings
 
 INTERRUPTED = 130  # what shells report for SIGINT: 128 + 2
 
-# As discord.py logs them: in addresses, in the names of limits, and in what it heard.
-_TOKENS = (
-    (re.compile(r"/(webhooks|interactions)/\d+/[^/ ?'\"\s]+"), r"/\1/…/…"),
-    (re.compile(r"\b\d{15,}\+[^ '\"\s]+"), "…"),
-    (re.compile(r"([\"']token[\"']: ?[\"'])[^\"']+"), r"\1…"),
-)
+
+class LogFormat(StrEnum):
+    """How a line of the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 class Context(Struct, frozen=True):
@@ -32,6 +30,7 @@ class Context(Struct, frozen=True):
 
     config: Path | None
     debug: bool
+    log_format: LogFormat = LogFormat.TEXT
 
 
 def run(
@@ -49,8 +48,9 @@ def run(
     import asyncio
 
     from acore_bot import config
+    from acore_bot.cli.logs import log_to_stderr
 
-    _log_to_stderr(debug=context.debug, is_watched=is_watched)
+    log_to_stderr(debug=context.debug, is_watched=is_watched, log_format=context.log_format)
     try:
         settings = config.load(context.config, flags)
         code = asyncio.run(_awaited(command(settings)))
@@ -78,52 +78,6 @@ def run(
 
 async def _awaited(work: Awaitable[int | None]) -> int | None:
     return await work
-
-
-def _log_to_stderr(*, debug: bool, is_watched: bool) -> None:
-    import logging
-
-    # What a person has to know is said as an answer or an error; the log is for those who look.
-    quiet = logging.WARNING if is_watched else logging.CRITICAL + 1
-    handler = logging.StreamHandler()
-    logging.basicConfig(
-        level=logging.DEBUG if debug else quiet,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        handlers=[handler],
-    )
-    if is_watched and not debug:
-        logging.getLogger("acore_bot").setLevel(logging.INFO)
-        # That it has no voice, and that it thinks itself late: neither is for an owner to mend.
-        for name in ("discord.client", "discord.gateway"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        handler.addFilter(_without_foreign_traceback)
-    handler.addFilter(_without_tokens)
-
-
-def _without_foreign_traceback(record: "logging.LogRecord") -> bool:
-    """Let a library's fault be a line: its inner life says nothing to an owner."""
-    if not record.name.startswith("acore_bot") and record.exc_info:
-        error = record.exc_info[1]
-        record.msg = f"{record.getMessage()} ({type(error).__name__}: {error})"
-        record.args, record.exc_info, record.exc_text = None, None, None
-    return True
-
-
-def _without_tokens(record: "logging.LogRecord") -> bool:
-    """Cut out by what anybody could post in the bot's name."""
-    import logging
-
-    record.msg, record.args = _cut(record.getMessage()), None
-    if record.exc_info:
-        told = record.exc_text or logging.Formatter().formatException(record.exc_info)
-        record.exc_text = _cut(told)
-    return True
-
-
-def _cut(text: str) -> str:
-    for token, remainder in _TOKENS:
-        text = token.sub(remainder, text)
-    return text
 
 
 def _complain(error: AcoreError) -> None:

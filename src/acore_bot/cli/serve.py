@@ -34,7 +34,9 @@ def log_event(event: Event) -> None:
         fields |= stages
     told = " ".join(f"{name}={_brief(value)}" for name, value in fields.items())
     level = logging.WARNING if isinstance(event, TROUBLES) else logging.INFO
-    log.log(level, "%s %s", type(event).__name__, told)
+    name = type(event).__name__
+    # For people as words, for programs as fields.
+    log.log(level, "%s %s", name, told, extra={"fields": {"event": name, **fields}})
 
 
 def _brief(value: object) -> str:

@@ -187,14 +187,22 @@ def _write_secret(machine: Machine, file: Path, text: str) -> None:
 
 def _write(file: Path, text: str, mode: int) -> None:
     """Write a file so that it is there wholly or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(file.parent)
     new = file.with_name(f".{file.name}.new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as written:
+        os.fchmod(written.fileno(), mode)  # whatever the umask is
         written.write(text)
         written.flush()
         os.fsync(written.fileno())
     new.replace(file)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder that others may look into, as those of the machine are."""
+    for missing in [it for it in (folder, *folder.parents) if not it.exists()][::-1]:
+        missing.mkdir()
+        missing.chmod(0o755)
 
 
 def _must(code: int, deed: str) -> None:
