@@ -23,6 +23,8 @@ WRITERS = {
     "files/child.py": "makes a picture smaller, in memory",
     "ops/profile/output.py": "recordings that the owner asked for: readable by them alone",
     "ops/profile/protocol.py": "opens a folder, to shorten the path of a socket",
+    "app/setting_up.py": "the settings file of `acore setup`, for its owner alone",
+    "ops/installing.py": "the unit of the service, and the settings and keys that it needs",
     "telemetry/journal.py": "events on their way to the log: figures and stable words",
     "telemetry/log_files.py": "the log of events: figures and stable words",
     "records/carry_over.py": "who has paused stays so when a backup is restored",

@@ -168,3 +168,27 @@ def test_a_settings_file_that_is_named_must_exist(invoke: Invoke, home: Path) ->
         f"acore: {home}/absent.toml: there is no such file.\n"
         "  Check the path that was given as --config.\n"
     )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[chat\n",
+        b"[chat]\nmodel = 3\n",
+        b"[chat]\nmodle = 'a/b'\n",
+        b"[chat]\nmax_tokens = -1\n",
+        b"\xff\xfe[chat]\n",
+        b"[providers.lab]\nkind = 'openai'\napi_key = ['sk-canary']\n",
+        b"[discord]\ntoken = ['sk-canary']\n",
+    ],
+)
+async def test_r23_a_bad_file_ends_a_command_with_a_sentence(
+    command: Command, home: Path, content: bytes
+) -> None:
+    """As a process: exit code 2, what is wrong and where, no traceback and no secret."""
+    (home / "acore.toml").write_bytes(content)
+    done = await command.run("run")
+    assert done.code == 2
+    assert "acore.toml" in done.err
+    assert "Traceback" not in done.err
+    assert "canary" not in done.err

@@ -102,7 +102,7 @@ def test_the_good_file_is_good() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(edits)
-def test_mutated_file_loads_or_is_named(changes: list[tuple[int, int, str]]) -> None:
+def test_r23_mutated_file_loads_or_is_named(changes: list[tuple[int, int, str]]) -> None:
     """Whatever was typed into a good file, it loads or its complaint names it."""
     text = GOOD
     for place, length, piece in changes:
