@@ -297,6 +297,15 @@ def test_nothing_but_words_leaves_the_log(tmp_path: Path) -> None:
     assert found.errors == found.refusals == found.discord.routes == {"other": 1}
 
 
+def test_the_longest_delay_names_where_it_was(tmp_path: Path) -> None:
+    """A delay tells the outermost and the innermost function, and both are repeated as they are;
+    what is no place in code is not."""
+    where = "acore_bot.chat.turn.Turn.take:80 > importlib.FileLoader.<locals>.get:11"
+    assert log(tmp_path, LoopLagged(0.2, where), LoopLagged(0.1, "a:1")).lag.function == where
+    secret = LoopLagged(9.0, f"a.b:1 > {SECRET} > c:2")
+    assert log(tmp_path, secret).lag.function == "a.b:1 > other"
+
+
 def test_words_are_bounded(tmp_path: Path) -> None:
     """However many words a log has, a thousand are told apart."""
     found = log(tmp_path, *(TurnRefused(f"kind{number}") for number in range(1500)))

@@ -149,9 +149,11 @@ async def test_s24_no_other_site_may_read_or_ask() -> None:
             async with client.get(path, headers={"Origin": "https://evil.example"}) as answer:
                 assert not [name for name in answer.headers if name.startswith("Access-Control")]
         foreign = {"Sec-Fetch-Site": "cross-site"}
-        link = {"Sec-Fetch-Mode": "navigate"}
+        link = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
         assert await status(client, "/events", foreign) == 403
         assert await status(client, "/", foreign | link) == 200
+        assert await status(client, "/events", foreign | link) == 403
+        assert await status(client, "/", foreign | link | {"Sec-Fetch-Dest": "iframe"}) == 403
         assert await status(client, "/events", {"Sec-Fetch-Site": "same-origin"}) == 200
 
 
@@ -204,6 +206,33 @@ async def test_signing_in_changes_the_token_into_a_cookie() -> None:
         assert await status(client, "/metrics", {"Cookie": cookie.partition(";")[0]}) == 200
 
 
+async def test_behind_a_proxy_that_encrypts_the_cookie_is_never_sent_in_the_clear() -> None:
+    """What the proxy says of its side decides."""
+    form, cookies = {"token": TOKEN}, list[str]()
+    async with opened(LOCKED) as (_, client):
+        for scheme in ("https", "http"):
+            told = {"X-Forwarded-Proto": scheme}
+            async with client.post(
+                "/sign-in", data=form, headers=told, allow_redirects=False
+            ) as answer:
+                cookies.append(answer.headers["Set-Cookie"])
+    assert ["Secure" in cookie for cookie in cookies] == [True, False]
+
+
+async def test_signing_out_takes_the_cookie_away() -> None:
+    """It needs to be signed in, cannot be done by another site, and leads back to the form."""
+    async with opened(LOCKED) as (_, client):
+        async with client.post("/sign-out", headers=BEARER, allow_redirects=False) as answer:
+            assert (answer.status, answer.headers["Location"]) == (303, "/sign-in")
+            assert answer.cookies["acore_operator"].value == ""
+            assert answer.cookies["acore_operator"]["max-age"] == "0"
+        foreign = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+        assert await status(client, "/sign-out", BEARER | foreign, "POST") == 403
+        assert await status(client, "/sign-out", method="POST") == 401
+    async with opened() as (_, client):
+        assert await status(client, "/sign-out", method="POST") == 404
+
+
 async def test_a_wrong_token_is_told_and_not_repeated() -> None:
     """The form comes back with a sentence, and without what was typed."""
     async with opened(LOCKED) as (_, client):
@@ -221,6 +250,29 @@ async def test_another_site_cannot_try_tokens_through_a_browser() -> None:
         foreign = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
         async with client.post("/sign-in", data={"token": TOKEN}, headers=foreign) as answer:
             assert answer.status == 403
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "expected"),
+    [
+        ("application/x-www-form-urlencoded; charset=nothing", b"token=x", 400),
+        ("application/x-www-form-urlencoded", b"token=%ED%A0%80", 401),
+        ("application/x-www-form-urlencoded", b"token=\xff", 400),
+        ("multipart/form-data", b"--x", 400),
+        ("multipart/form-data; boundary=x", b"--y\r\nbad", 400),
+    ],
+)
+async def test_what_is_no_form_fills_no_log(
+    caplog: pytest.LogCaptureFixture, kind: str, body: bytes, expected: int
+) -> None:
+    """Strangers may send anything to the form; they are refused, and nothing is said of it."""
+    headers = {"Content-Type": kind}
+    async with (
+        opened(LOCKED) as (_, client),
+        client.post("/sign-in", data=body, headers=headers) as answer,
+    ):
+        assert answer.status == expected
+    assert not caplog.records
 
 
 async def test_a_large_form_is_not_read() -> None:

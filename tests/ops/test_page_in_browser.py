@@ -286,6 +286,10 @@ def test_signing_in(visit: Visit) -> None:
         assert visit.page.evaluate("document.cookie") == ""
         assert not [url for url in visit.requests if TOKEN.split()[0] in url.split("?")[1:]]
         assert all("401" in complaint for complaint in visit.complaints)
+        visit.page.get_by_role("button", name="Sign out").click()
+        expect(visit.page.get_by_label("Token", exact=True)).to_be_visible()
+        visit.page.goto(page.url)
+        expect(visit.page.get_by_label("Token", exact=True)).to_be_visible()
 
 
 def test_who_is_no_longer_signed_in_is_asked_again(visit: Visit) -> None:

@@ -292,6 +292,20 @@ async def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+async def test_stale_sockets_of_others_are_removed(tmp_path: Path) -> None:
+    """What other processes of the same data left when they were killed goes, too; what is no
+    socket, or is answered, stays."""
+    (tmp_path / "profiles").mkdir()
+    for name in ("profile-1.sock", "profile-2.sock"):
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(tmp_path / name))
+    with socket.socket(socket.AF_UNIX) as living:
+        living.bind(str(tmp_path / "profile-3.sock"))
+        living.listen()
+        async with ProfileDoor(tmp_path / "profile.sock"):
+            assert names_in(tmp_path) == {"profiles", "profile.sock", "profile-3.sock"}
+
+
 async def test_a_living_door_is_not_taken_away(tmp_path: Path) -> None:
     """A second process with the same data stands beside the first, and its owner chooses by pid."""
     path = tmp_path / "profile.sock"

@@ -190,8 +190,8 @@ def test_what_happened_is_counted(page: Page) -> None:
     assert page["acore_turns_failed_total"] == {("timeout", "demo/m"): 1}
     assert page["acore_cost_dollars_total"] == {("demo/m",): 0.25}
     assert page["acore_saved_calls_total"] == {("demo/m", "shared"): 1, ("demo/m", "cached"): 1}
-    assert page["acore_saved_tokens_total"] == {("cached",): 70}
-    assert page["acore_history_reads_total"] == {("hit",): 1}
+    assert page["acore_saved_tokens_total"] == {("cached",): 70, ("shared",): 0}
+    assert page["acore_history_reads_total"] == {("hit",): 1, ("miss",): 0}
     assert page["acore_command_duration_seconds_count"] == {("reset",): 1}
     assert page["acore_command_errors_total"] == {("not_allowed",): 1}
     assert page["acore_discord_rate_limit_seconds_sum"] == {("POST /channels", "global"): 0.5}
@@ -229,12 +229,15 @@ def test_what_is_now_is_told(page: Page) -> None:
 
 
 def test_what_nobody_knows_is_not_told() -> None:
-    """Whether a model is reached is absent until somebody asked; a counter without labels is there
-    from the beginning."""
+    """Whether a model is reached is absent until somebody asked; a counter is there from the
+    beginning, with its labels if they are the same for every bot: no first step is missed."""
     page = Page(now=Now(at=0.0, uptime_seconds=0.0))
     assert page["acore_model_reachable"] == {}
     assert page["acore_turns_shared_total"] == {(): 0}
     assert page["acore_gateway_reconnects_total"] == {(): 0}
+    assert page["acore_history_reads_total"] == {("hit",): 0, ("miss",): 0}
+    assert page["acore_saved_tokens_total"] == {("shared",): 0, ("cached",): 0}
+    assert page["acore_gateway_changes_total"] == {("ready",): 0, ("resumed",): 0, ("lost",): 0}
 
 
 def test_pages_of_two_bots_do_not_mix() -> None:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tests.fakes.clock import SettableClock
 from tests.fakes.event_log import Line, abandon, log_files, read_folder, tidy_up
 
-from acore_bot.telemetry import batch_log
+from acore_bot.telemetry import batch_log, batch_writer
 from acore_bot.telemetry.batch_log import BatchLog, BatchOptions, read_pending
 from acore_bot.telemetry.events import FellBack
 from acore_bot.telemetry.lines import lines_of, record_of
@@ -155,6 +155,27 @@ async def test_a_disk_that_hangs_does_not_stop_the_loop(tmp_path: Path, disk: Di
     await log.stop_batch_flush_task()
     log.close()
     assert numbers(tmp_path / "acore") == list(range(120))
+
+
+@pytest.mark.parametrize("count", [10, 60])
+async def test_a_disk_that_hangs_does_not_keep_the_bot_from_ending(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Whether it hangs at a full batch or at the rest, stopping and closing give up in time, and
+    what was not written is in the journal."""
+    monkeypatch.setattr(batch_log, "STOP_SECONDS", 0.01)
+    log = BatchLog.open(tmp_path, PATIENT)
+    disk.may_go_on.clear()
+    log_some(log, count)
+    log.start_batch_flush_task()
+    await log.stop_batch_flush_task()
+    log.close()
+    assert len(read_pending(tmp_path / "acore" / "journal")) == count
+    disk.may_go_on.set()
+    assert log._thread
+    await asyncio.to_thread(log._thread.join)
+    log.close()
+    assert numbers(tmp_path / "acore") == list(range(count))
 
 
 def test_a_partial_batch_is_written_after_a_while(tmp_path: Path, disk: Disk) -> None:
@@ -317,6 +338,35 @@ def test_a_folder_that_cannot_be_had(
     assert numbers(folder / "acore") == list(range(63))
 
 
+def test_a_folder_that_comes_late_is_as_safe_as_one_that_was_there(
+    tmp_path: Path, clock: SettableClock
+) -> None:
+    """Once the folder can be had, so can its journal: what is logged from then on outlives a kill,
+    and what was waiting in memory is in the log once, like what an earlier process left."""
+    folder = tmp_path / "logs"
+    left = BatchLog.open(folder, PATIENT)
+    log_some(left, 3)
+    batch = left._journal.take(2)
+    assert batch
+    files = left._find_files()
+    left._journal.intend(batch, files.prepare(9))
+    files.append(lines_of(batch.records))  # and is killed before it can say so
+    abandon(left)
+    folder.rename(tmp_path / "away")
+    folder.write_text("in the way")
+    log = BatchLog.open(folder, PATIENT, clock=clock)
+    log_some(log, 60, start=3)
+    folder.unlink()
+    (tmp_path / "away").rename(folder)
+    clock.advance(2.0)
+    log._writer.work()
+    log_some(log, 7, start=63)
+    abandon(log)
+    assert len(read_pending(folder / "acore" / "journal")) == 8  # and the event of the recovery
+    BatchLog.open(folder, PATIENT).close()
+    assert numbers(folder / "acore") == list(range(70))
+
+
 def test_what_is_in_memory_alone_and_cannot_be_written_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -346,6 +396,61 @@ def test_a_journal_that_cannot_be_had(
     assert "not on this disk" in warnings_in(caplog)[0]
 
 
+def open_without_room(folder: Path, options: BatchOptions) -> BatchLog:
+    """Open a log on a disk that has no room for a journal, until it is open."""
+
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", refuse)
+        log = BatchLog.open(folder, options)
+        log_some(log, 50)
+        log._writer.work()
+    assert not log._journal.is_kept
+    return log
+
+
+def test_a_journal_that_can_be_had_later(tmp_path: Path) -> None:
+    """When there is room at last, the journal gets its file while events come, from several
+    threads: none is lost, none is doubled, and what is logged then outlives a kill."""
+    options = BatchOptions(batch_interval=0.001, journal_bytes=1 << 20)
+    log = open_without_room(tmp_path, options)
+    starts = range(50, 8050, 2000)
+    threads = [threading.Thread(target=log_some, args=(log, 2000, start)) for start in starts]
+    for thread in threads:
+        thread.start()
+    log.start_batch_flush_task()
+    for thread in threads:
+        thread.join()
+    asyncio.run(log.stop_batch_flush_task())
+    log_some(log, 5, start=8050)
+    abandon(log)
+    assert len(read_pending(tmp_path / "acore" / "journal")) == 5
+    BatchLog.open(tmp_path, options).close()
+    assert sorted(numbers(tmp_path / "acore")) == list(range(8055))
+    assert log.get_batch_stats()["dropped"] == 0
+
+
+def test_who_logs_while_the_journal_moves_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event on its way to memory is written to the file that took its place."""
+    log = open_without_room(tmp_path, PATIENT)
+    memory, write = log._journal, log._journal.write
+
+    def write_late(record: bytes) -> bool:
+        log._keep_journal()
+        return write(record)
+
+    monkeypatch.setattr(memory, "write", write_late)
+    log.log_event("strange", object())
+    log.close()
+    (told,) = (line for line in read_folder(tmp_path / "acore") if line.type != "numbered")
+    assert told.type == "unencodable_event"
+    assert log.get_batch_stats()["dropped"] == 0
+
+
 def test_a_fault_of_ours_does_not_end_the_thread(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, clock: SettableClock
 ) -> None:
@@ -357,7 +462,7 @@ def test_a_fault_of_ours_does_not_end_the_thread(
     log = BatchLog.open(tmp_path, PATIENT, clock=clock)
     log_some(log, 50)
     with monkeypatch.context() as patch:
-        patch.setattr(batch_log, "lines_of", fail)
+        patch.setattr(batch_writer, "lines_of", fail)
         log._writer.work()
     assert log.get_batch_stats()["failed"] == 1
     log.close()

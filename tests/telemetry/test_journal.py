@@ -272,6 +272,40 @@ def test_the_writer_in_one_step_is_told_when_it_changes() -> None:
         assert read(taken(journal)) == list(range(6))
 
 
+def test_a_journal_that_is_moved_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is not done with is in the other one, in order; who wrote in one step is told where
+    to, and has no room in the old one from the first record that is moved."""
+    journal, other = Journal.in_memory(1), Journal.in_memory(1)
+    write_one, aimed = other.write, list[Write]()
+    journal.aim(aimed.append)
+    for record in numbered(29):
+        journal.write(record)
+    batch = journal.take(6)
+    assert batch
+    journal.consume(batch)
+
+    def write_and_try(record: bytes) -> bool:
+        with pytest.raises(ValueError, match="out of range"):
+            aimed[-1](RECORD)
+        return write_one(record)
+
+    monkeypatch.setattr(other, "write", write_and_try)
+    with closing(other):
+        journal.move_to(other)
+        assert (journal.count(), journal.write(RECORD)) == (0, False)
+        aimed[-1](numbered(1, start=29)[0])
+        assert read(taken(other)) == list(range(6, 30))
+        assert other.dropped == 0
+
+
+def test_a_record_that_fits_nowhere_is_dropped() -> None:
+    """It displaces no other."""
+    with closing(Journal.in_memory(1)) as journal:
+        journal.write(RECORD)
+        assert not journal.write(b"x" * PAGE + b"\n")
+        assert (journal.count(), journal.dropped) == (1, 1)
+
+
 def test_the_end_of_whole_records_is_found_in_any_memory() -> None:
     """Records end with a newline and hold no zero byte."""
     assert whole_end(b"") == whole_end(bytes(9)) == 0

@@ -2,6 +2,7 @@
 
 import heapq
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +45,15 @@ def test_a_slow_turn_is_told_with_all_that_is_known() -> None:
         ),
         SlowTurn(ended_at=1_800_000_001.0, model="demo/m", total_seconds=4.0, stages=Stages()),
     )
+
+
+def test_a_name_that_cannot_be_written_is_told_as_well_as_it_can() -> None:
+    """Whatever a model is called, the turn can be shown: its names are short, and fit for JSON."""
+    turns = slow_turns()
+    wild = "\ud800" * 5000
+    failed = TurnFailed(model=wild, kind=wild, total_seconds=1.0, place=wild)
+    turns.add(failed, now=1.0, wall=1.0)
+    assert len(msgspec.json.encode(turns.slowest(1.0))) < 1000
 
 
 ends = st.tuples(st.integers(0, 5), st.sampled_from([0, 1, 60, 1800, 3600, 40_000]))

@@ -18,6 +18,7 @@ from msgspec import Meta, Raw, Struct, json, structs
 from acore_bot.ops.log_figures import SlowestTurn
 from acore_bot.telemetry import events
 from acore_bot.telemetry.events import STAGES
+from acore_bot.telemetry.lag import ARROW
 from acore_bot.telemetry.metrics import EVENT_NAMES
 
 SLOWEST = 10
@@ -299,8 +300,9 @@ class Tally:
         self.lags += 1
         longest = self.longest_lag
         if longest is None or lag.seconds > longest.seconds:
+            places = lag.function.split(ARROW) if lag.function else []
             self.longest_lag = events.LoopLagged(
-                lag.seconds, lag.function and self._words[lag.function]
+                lag.seconds, ARROW.join(self._words[place] for place in places[:2])
             )
 
 

@@ -40,18 +40,21 @@ class Counted(Protocol):
 
 
 class _Counter(Struct, frozen=True):
-    """A family of counters: its name here and in the tally, where `parts` are one."""
+    """A family of counters: its name here and in the tally, where `parts` are one. `known` are the
+    values of its label if they are the same for every bot."""
 
     name: str
     counted: str
     says: str
     labels: tuple[str, ...] = ()
     parts: int = 1
+    known: tuple[str, ...] = ()
 
     def collect(self, tally: Tally) -> Metric:
         family = CounterMetricFamily(self.name, self.says, labels=self.labels)
-        # One without labels is there from the beginning, so that a rate sees its first step.
-        counts = tally.counts.get(self.counted) or ({} if self.labels else {(): 0})
+        # What is known is there from the beginning, so that a rate sees its first step.
+        known = [(value,) for value in self.known] if self.labels else [()]
+        counts = dict.fromkeys(known, 0) | tally.counts.get(self.counted, {})
         for label, count in counts.items():
             family.add_metric(label, count / self.parts)
         return family
@@ -156,7 +159,13 @@ COUNTERS: Final = (
     _Counter(
         "acore_saved_calls", "saved_calls", "Calls that no model had to answer.", (MODEL, "way")
     ),
-    _Counter("acore_saved_tokens", "saved_tokens", "Tokens that were not asked for.", ("way",)),
+    _Counter(
+        "acore_saved_tokens",
+        "saved_tokens",
+        "Tokens that were not asked for.",
+        ("way",),
+        known=("shared", "cached"),
+    ),
     _Counter(
         "acore_prompt_cached_tokens",
         "cached_tokens",
@@ -172,7 +181,11 @@ COUNTERS: Final = (
     ),
     _Counter("acore_model_loads", "model_loads", "Models that began to load.", (MODEL,)),
     _Counter(
-        "acore_history_reads", "history_reads", "Conversations wanted from memory.", ("outcome",)
+        "acore_history_reads",
+        "history_reads",
+        "Conversations wanted from memory.",
+        ("outcome",),
+        known=("hit", "miss"),
     ),
     _Counter("acore_history_evictions", "history_evictions", "Conversations that left the memory."),
     _Counter("acore_prompt_trims", "prompt_trims", "Prompts that were cut."),
@@ -182,7 +195,13 @@ COUNTERS: Final = (
         "Messages that left a prompt when it was cut.",
     ),
     _Counter("acore_command_errors", "command_errors", "Commands that failed.", (ERROR,)),
-    _Counter("acore_gateway_changes", "gateway_changes", "Connections found or lost.", ("state",)),
+    _Counter(
+        "acore_gateway_changes",
+        "gateway_changes",
+        "Connections found or lost.",
+        ("state",),
+        known=("ready", "resumed", "lost"),
+    ),
     _Counter("acore_gateway_reconnects", "reconnects", "Connections found again."),
     _Counter("acore_hours_ended", "hours", "Hours that were summed up."),
 )

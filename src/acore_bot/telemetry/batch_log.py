@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -20,18 +20,17 @@ from typing import Protocol, Self, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from acore_bot.telemetry.batch_writer import BatchWriter, Clock
 from acore_bot.telemetry.figures import BatchStats
-from acore_bot.telemetry.journal import Batch, Journal, Write
+from acore_bot.telemetry.journal import Journal, Write
 from acore_bot.telemetry.journal_layout import PAGE, SEGMENTS, pending_records, read_header
 from acore_bot.telemetry.lines import encoder, lines_of, record_of
 from acore_bot.telemetry.log_files import LogFile, LogFiles, Series, claim_abandoned, claim_first
 
-MAX_DELAY_SECONDS = 60.0
 STOP_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
-Clock: TypeAlias = Callable[[], float]
 Bell: TypeAlias = SimpleQueue[None]
 
 
@@ -57,136 +56,6 @@ class LogEvent(Protocol):
         `unencodable_event`, without its content."""
 
 
-class _Outage(Struct):
-    """A time in which nothing can be written. Times are of the monotonic clock."""
-
-    began_at: float
-    dropped_before: int
-    delay: float = 0.5
-    retry_at: float = 0.0
-
-
-class BatchWriter:
-    """Moves records from a journal to the log, one batch a write, and waits longer and longer while
-    that fails. `written` counts events, `failed` attempts to write that failed."""
-
-    def __init__(
-        self,
-        journal: Journal,
-        find_files: Callable[[], LogFiles],
-        options: BatchOptions,
-        wall: Clock = time.time,
-        clock: Clock = time.monotonic,
-    ) -> None:
-        """`find_files` may raise `OSError`, and is asked again later then."""
-        self._journal = journal
-        self._find_files = find_files
-        self._options = options
-        self._wall = wall
-        self._clock = clock
-        self._files: LogFiles | None = None
-        self._tidying: Generator[bool, None, None] | None = None
-        self._outage: _Outage | None = None
-        self._due_at = clock() + options.batch_interval
-        self._lock = threading.Lock()
-        self.written = 0
-        self.failed = 0
-
-    def rest(self) -> float:
-        """Return for how many seconds there is nothing to do, unless the bell rings."""
-        if self._outage:
-            return max(self._outage.retry_at - self._clock(), 0.0)
-        return 0.0 if self._tidying else max(self._due_at - self._clock(), 0.0)
-
-    def work(self) -> None:
-        """Write what is due, and keep the folder in order."""
-        with self._lock:
-            if not self._outage:
-                self._attempt(with_rest=self._clock() >= self._due_at)
-            elif self._clock() >= self._outage.retry_at:
-                self._attempt(with_rest=True)
-            self._tidy_a_little()
-
-    def settle(self) -> None:
-        """Write all there is, if that is possible, and leave the files alone until further work."""
-        with self._lock:
-            had_outage = self._outage is not None
-            self._attempt(with_rest=True)
-            if had_outage:
-                self._attempt(with_rest=True)  # for the event that tells of its end
-            if self._tidying:
-                self._tidying.close()
-                self._tidying = None
-            if self._files:
-                self._files.close()
-
-    def fail(self, error: Exception) -> None:
-        """Note that nothing can be written, and wait before the next attempt."""
-        self.failed += 1
-        now = self._clock()
-        if self._outage is None:
-            self._outage = _Outage(now, self._journal.dropped)
-            _log.warning(
-                "The log of events cannot be written: %s. Events wait in memory, the oldest are "
-                "dropped when it is full. See whether the disk has room and the folder is ours.",
-                error,
-            )
-        self._outage.delay = min(self._outage.delay * 2, MAX_DELAY_SECONDS)
-        self._outage.retry_at = now + self._outage.delay
-
-    def _attempt(self, *, with_rest: bool) -> None:
-        try:
-            self._write_batches(with_rest=with_rest)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the thread must live
-            self._journal.put_back()
-            self.fail(error)
-        else:
-            self._recover()
-
-    def _write_batches(self, *, with_rest: bool) -> None:
-        files = self._files = self._files or self._find_files()
-        if self._journal.unresolved:
-            files.undo(self._journal.unresolved)
-            self._journal.unresolved = None
-        while batch := self._journal.take(self._options.batch_size):
-            if not batch.is_full and not with_rest:
-                self._journal.put_back()
-                return
-            self._write(batch, files)
-            if not batch.is_full:
-                break  # what comes meanwhile may gather again
-        self._due_at = self._clock() + self._options.batch_interval
-
-    def _write(self, batch: Batch, files: LogFiles) -> None:
-        lines = lines_of(batch.records)
-        self._journal.intend(batch, files.prepare(len(lines)))
-        files.append(lines)
-        self._journal.consume(batch)
-        self.written += batch.count
-
-    def _recover(self) -> None:
-        outage, self._outage = self._outage, None
-        if outage is None:
-            return
-        dropped = self._journal.dropped - outage.dropped_before
-        seconds = round(self._clock() - outage.began_at, 3)
-        _log.info("The log of events is written again; %d events were dropped.", dropped)
-        told = {"dropped": dropped, "seconds": seconds}
-        record = record_of(self._wall(), "batch_log_recovered", told, self._journal.segment_bytes)
-        self._journal.write(record)
-
-    def _tidy_a_little(self) -> None:
-        if self._files and not self._files.is_tidy and self._tidying is None:
-            self._tidying = self._files.tidy()
-        if self._tidying is not None:
-            try:
-                has_more = next(self._tidying, False)
-            except OSError:  # the next new file is another occasion
-                has_more = False
-            if not has_more:
-                self._tidying = None
-
-
 class BatchLog:
     """The log of events of one process. Another process with the same folder writes beside it.
 
@@ -208,6 +77,7 @@ class BatchLog:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._halting = threading.Lock()
+        self._patient_until = 0.0
         self._is_closed = False
         self._series: Series | None = None
         self._open()
@@ -240,12 +110,13 @@ class BatchLog:
             self._thread.start()
 
     async def stop_batch_flush_task(self) -> None:
-        """Write all there is and stop the thread. What cannot be written stays in the journal."""
+        """Write all there is and stop the thread. What cannot be written, or not within ten
+        seconds, stays in the journal."""
         await asyncio.to_thread(self._halt)
 
     def close(self) -> None:
-        """Write all there is, stop the thread, and let go of the folder. Later events are dropped,
-        and counted as such. It may block as long as the disk does."""
+        """Write all there is, stop the thread, and let go of the folder, unless the disk hangs.
+        Later events are dropped, and counted as such."""
         if self._halt() and not self._is_closed:
             self._is_closed = True
             waiting = self._journal.count()
@@ -276,9 +147,7 @@ class BatchLog:
             failure = error
         self._journal = self._map(self._series)
         self._writer = self._writer_of(self._journal, self._find_files)
-        self.log_event = _make_log_event(
-            self._journal, self._bell, self._options.batch_size, self._wall
-        )
+        self.log_event = self._make_log_event()
         if failure:
             self._writer.fail(failure)
         else:
@@ -300,8 +169,22 @@ class BatchLog:
     def _find_files(self) -> LogFiles:
         if self._series is None:
             self._series = claim_first(self._folder, self._name)
-            self._take_over(self._series)
+        self._keep_journal()
         return self._files_of(self._series)
+
+    def _keep_journal(self) -> None:
+        """Give a journal that is in memory alone its file, if that can be had by now."""
+        if self._journal.is_kept or self._series is None:
+            return
+        with suppress(OSError):
+            kept = Journal.in_file(self._series.fd, self._options.journal_bytes)
+            if kept.unresolved and self._writer.written:
+                kept.close()  # undoing that write would take back what we wrote after it
+                return
+            # First for those who log, so that none of them finds no journal at all.
+            memory, self._journal = self._journal, kept
+            memory.move_to(kept)
+            self._writer.journal = kept
 
     def _files_of(self, series: Series) -> LogFiles:
         return LogFiles(
@@ -312,7 +195,14 @@ class BatchLog:
         )
 
     def _writer_of(self, journal: Journal, find_files: Callable[[], LogFiles]) -> BatchWriter:
-        return BatchWriter(journal, find_files, self._options, self._wall, self._clock)
+        return BatchWriter(
+            journal,
+            find_files,
+            batch_size=self._options.batch_size,
+            batch_interval=self._options.batch_interval,
+            wall=self._wall,
+            clock=self._clock,
+        )
 
     def _take_over_abandoned(self) -> None:
         for series in claim_abandoned(self._folder, self._name):
@@ -329,44 +219,59 @@ class BatchLog:
             with suppress(queue.Empty):
                 self._bell.get(timeout=self._writer.rest())
             self._writer.work()
+            self._keep_journal()
+        # Here, since a disk that hangs may keep this thread waiting, but nobody else.
+        self._writer.settle()
 
     def _halt(self) -> bool:
-        """Stop the thread and write the rest; False if the disk keeps the thread from ending."""
+        """Write all there is and stop the thread; False if the disk keeps it from ending."""
         with self._halting:
-            if self._thread:
+            if self._thread is None:
+                if not self._is_closed:
+                    self._writer.settle()
+                return True
+            if not self._stopping.is_set():
+                self._patient_until = self._clock() + STOP_SECONDS
                 self._stopping.set()
-                self._bell.put(None)
-                self._thread.join(STOP_SECONDS)
-                if self._thread.is_alive():
-                    return False
-                self._thread = None
-            if not self._is_closed:
-                self._writer.settle()
+            self._bell.put(None)
+            # Until then in all: who stops the log and then closes it does not wait twice.
+            self._thread.join(max(self._patient_until - self._clock(), 0.0))
+            if self._thread.is_alive():
+                return False
+            self._thread = None
             return True
 
+    def _make_log_event(self) -> LogEvent:
+        """Make the function that logs: a closure, so that nothing has to be looked up. The bell
+        rings for each batch."""
+        encode_lines, ring, is_silent = encoder.encode_lines, self._bell.put, self._bell.empty
+        ends = [*[False] * (self._options.batch_size - 1), True]
+        is_last_of_batch = itertools.cycle(ends).__next__
+        wall, write_somehow = self._wall, self._write_somehow
+        write: Write
 
-def _make_log_event(journal: Journal, bell: Bell, batch_size: int, wall: Clock) -> LogEvent:
-    """Make the function that logs: a closure, so that nothing has to be looked up. The bell rings
-    for each batch."""
-    encode_lines, ring, is_silent = encoder.encode_lines, bell.put, bell.empty
-    is_last_of_batch = itertools.cycle([*[False] * (batch_size - 1), True]).__next__
-    write: Write
+        def aim(target: Write) -> None:
+            nonlocal write
+            write = target
 
-    def aim(target: Write) -> None:
-        nonlocal write
-        write = target
+        def log_event(event_type: str, event_data: object) -> None:
+            try:
+                # Copied by one call in C, which no thread and no signal handler can interrupt.
+                write(encode_lines(((wall(), event_type, event_data),)))
+            except Exception:  # noqa: BLE001 - the segment is full, or it cannot be encoded
+                write_somehow(wall(), event_type, event_data)
+            if is_last_of_batch() and is_silent():
+                ring(None)
 
-    def log_event(event_type: str, event_data: object) -> None:
-        try:
-            # Copied by one call in C, which no thread and no signal handler can interrupt.
-            write(encode_lines(((wall(), event_type, event_data),)))
-        except Exception:  # noqa: BLE001 - the segment is full, or the event cannot be encoded
-            journal.write(record_of(wall(), event_type, event_data, journal.segment_bytes))
-        if is_last_of_batch() and is_silent():
-            ring(None)
+        self._journal.aim(aim)
+        return log_event
 
-    journal.aim(aim)
-    return log_event
+    def _write_somehow(self, at: float, event_type: str, event_data: object) -> None:
+        journal = self._journal
+        record = record_of(at, event_type, event_data, journal.segment_bytes)
+        # One that was moved meanwhile takes nothing any more, and the next one does.
+        while not journal.write(record) and journal is not self._journal:
+            journal = self._journal
 
 
 def read_pending(journal: Path) -> list[bytes]:

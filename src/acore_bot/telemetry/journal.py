@@ -178,8 +178,12 @@ class Journal:
         aim(self._current.memory.write)
 
     def write(self, record: bytes) -> bool:
-        """Write a record no longer than a segment, and say whether there was room for it."""
+        """Write a record, and say whether there was room for it: never, if it is longer than a
+        segment."""
         with self._lock:
+            if len(record) > self.segment_bytes:
+                self.dropped += 1
+                return False
             while not self._current.try_write(record):
                 if self._left is not None or not self._advance():
                     self.dropped += 1
@@ -239,6 +243,21 @@ class Journal:
             return (
                 sum(segment.count for segment in self._used) if self._left is None else self._left
             )
+
+    def move_to(self, other: "Journal") -> None:
+        """Give all records to another journal, to which those who write are sent too; and close.
+        None may be taken and not put back."""
+        with self._lock:
+            in_order = self._in_order()
+            for segment in in_order:
+                segment.seal()
+            for segment in in_order:
+                for record in segment.memory[segment.start : segment.end].splitlines(keepends=True):
+                    other.write(record)
+                segment.start = segment.end
+            other.dropped += self.dropped
+            other.aim(self._aim)
+            self.close()
 
     def close(self) -> None:
         """Let go of the memory; what is written from now on is dropped."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final, NamedTuple
 
+from acore_bot.telemetry.counting import label
 from acore_bot.telemetry.events import TurnFailed, TurnFinished
 from acore_bot.telemetry.figures import SlowTurn
 
@@ -83,10 +84,10 @@ class SlowTurns:
     def _describe(self, event: TurnFinished | TurnFailed, now: float, wall: float) -> SlowTurn:
         return SlowTurn(
             ended_at=wall,
-            model=event.model,
+            model=label(event.model),
             total_seconds=event.total_seconds,
             stages=event.stages,
-            kind=event.kind if isinstance(event, TurnFailed) else "",
-            place=event.place,
+            kind=label(event.kind) if isinstance(event, TurnFailed) else "",
+            place=label(event.place),
             stacks=self._stacks(now - event.total_seconds, now),
         )

@@ -14,6 +14,10 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+LEAVE = b"<!-- sign-out -->"
+SIGN_OUT = (
+    b'<form method="post" action="/sign-out"><button class="quiet-button">Sign out</button></form>'
+)
 FOR_A_YEAR = "private, max-age=31536000, immutable"
 
 
@@ -53,6 +57,8 @@ def load(folder: Path = STATIC) -> Assets:
         for file in sorted(folder.rglob("*"))
         if file.suffix in TYPES
     }
+    # The page as it is behind a token: one can leave it.
+    bodies["locked.html"] = bodies["index.html"].replace(LEAVE, SIGN_OUT)
     version = hashlib.sha256(repr(bodies).encode()).hexdigest()[:12]
     place = f"/static/{version}/".encode()
     return Assets(

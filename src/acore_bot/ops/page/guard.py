@@ -61,8 +61,15 @@ def _name(host: str) -> str:
 
 
 def _check_site(request: web.Request) -> None:
-    site = request.headers.get("Sec-Fetch-Site", "none")
-    is_opened = request.headers.get("Sec-Fetch-Mode") == "navigate" and request.method == "GET"
+    headers = request.headers
+    site = headers.get("Sec-Fetch-Site", "none")
+    # A link that a person follows, not a frame; and not the stream, whose places are few.
+    is_opened = (
+        headers.get("Sec-Fetch-Mode") == "navigate"
+        and headers.get("Sec-Fetch-Dest", "document") == "document"
+        and request.method == "GET"
+        and request.path != "/events"
+    )
     if site not in {"none", "same-origin"} and not is_opened:
         raise web.HTTPForbidden(text="Other sites may not ask this page for anything.\n")
 

@@ -92,7 +92,7 @@ class OperatorPage:
             middlewares=[guard(self._options, token, open_paths)], client_max_size=MAX_FORM_BYTES
         )
         app.on_response_prepare.append(add_headers)
-        app.router.add_get("/", _file(assets, "index.html"))
+        app.router.add_get("/", _file(assets, "index.html" if token is None else "locked.html"))
         app.router.add_get("/static/{version}/{name:.+}", _static(assets))
         app.router.add_get("/events", listeners.serve, allow_head=False)
         app.router.add_get("/metrics", self._metrics)
@@ -101,6 +101,7 @@ class OperatorPage:
         if token is not None:
             app.router.add_get("/sign-in", _file(assets, "sign-in.html"))
             app.router.add_post("/sign-in", _sign_in(assets, token))
+            app.router.add_post("/sign-out", _sign_out)
         return app
 
     async def _metrics(self, _: web.Request) -> web.Response:
@@ -178,15 +179,34 @@ def _static(assets: Assets) -> _Answer:
 
 def _sign_in(assets: Assets, token: Token) -> _Answer:
     async def answer(request: web.Request) -> web.StreamResponse:
-        form = await request.post()
-        if not await compare(token, str(form.get("token", ""))):
+        if not await compare(token, await _typed_token(request)):
             asset = assets.files["sign-in.html"]
             body = asset.body.replace(MESSAGE, WRONG_TOKEN)
             return web.Response(body=body, status=401, headers={"Content-Type": asset.content_type})
         response = web.HTTPSeeOther("/")
         response.set_cookie(
-            COOKIE, token.cookie(), max_age=COOKIE_SECONDS, httponly=True, samesite="Strict"
+            COOKIE,
+            token.cookie(),
+            max_age=COOKIE_SECONDS,
+            httponly=True,
+            samesite="Strict",
+            # Only a proxy knows; whoever else says so gets a cookie that is kept more carefully.
+            secure=request.headers.get("X-Forwarded-Proto") == "https",
         )
         raise response
 
     return answer
+
+
+async def _typed_token(request: web.Request) -> str:
+    try:
+        form = await request.post()
+    except (ValueError, LookupError, AssertionError):  # strangers send anything, and may again
+        raise web.HTTPBadRequest(text="This is no form.\n") from None
+    return str(form.get("token", ""))
+
+
+async def _sign_out(_: web.Request) -> web.StreamResponse:
+    response = web.HTTPSeeOther("/sign-in")
+    response.del_cookie(COOKIE, httponly=True, samesite="Strict")
+    raise response

@@ -16,6 +16,7 @@ import msgspec
 
 from acore_bot.errors import AcoreError
 from acore_bot.ops.profile.protocol import (
+    ANY_SOCKET_FILE,
     OTHER_SOCKET_FILE,
     Peer,
     Ready,
@@ -141,16 +142,24 @@ def _listen(wanted: Path, stack: ExitStack) -> socket.socket:
     """Bind a socket at a path, or beside it if another process answers there. The stack closes it
     and removes its file. Raises `OSError`."""
     wanted.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _remove_stale(wanted.parent)
     other = wanted.with_name(OTHER_SOCKET_FILE.format(os.getpid()))
     path = other if _is_answered(wanted) else wanted
-    path.unlink(missing_ok=True)  # left by a process that was killed
     stack.callback(path.unlink, missing_ok=True)
     # To the end, since asyncio may look at the path once more when it closes.
     short = stack.enter_context(short_path(path))
     listener = stack.enter_context(socket.socket(socket.AF_UNIX))
     os.fchmod(listener.fileno(), 0o600)  # before the file is there for anyone to open
     listener.bind(short)
+    listener.listen()  # at once, so that nobody takes it for a dead one's
     return listener
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove the doors of processes that were killed."""
+    for path in folder.glob(ANY_SOCKET_FILE):
+        if not _is_answered(path):
+            path.unlink(missing_ok=True)
 
 
 def _is_answered(path: Path) -> bool:

@@ -134,7 +134,7 @@ function showLog() {
   const { batch } = state;
   tiles('log-tiles', [
     ['Not yet written', format.count(batch.pending_events), batch.pending_events === 1 ? 'event' : 'events'],
-    ['Writer', batch.batch_task_running ? 'Runs' : 'Stopped', `every ${format.plural(batch.batch_size, 'event', 'events')} or ${format.seconds(batch.batch_interval)}`, batch.batch_task_running ? '' : 'bad'],
+    ['Writer', batch.batch_task_running ? 'Runs' : 'Stopped', `every ${format.plural(batch.batch_size, 'event', 'events')} or ${format.number(batch.batch_interval)} s`, batch.batch_task_running ? '' : 'bad'],
     ['Written', format.compact(batch.written), 'since the start'],
     ['Failed', format.count(batch.failed), '', batch.failed ? 'bad' : ''],
     ['Dropped', format.count(batch.dropped), '', batch.dropped ? 'bad' : ''],
