@@ -326,6 +326,15 @@ async def test_a_command_that_does_not_work_is_seen(broken: str, tmp_path: Path)
             await home.run(one)
 
 
+@pytest.mark.embedded
+async def test_an_output_that_does_not_come_is_seen(tmp_path: Path) -> None:
+    """A page that shows another answer than the model gives fails."""
+    (one,) = shown_in('```\n$ acore ask "What is the capital of France?"\nRome.\n```\n')
+    async with world(tmp_path) as home:
+        with pytest.raises(AssertionError, match=r"Rome\."):
+            await home.run(one)
+
+
 def test_commands_are_found_wherever_they_stand() -> None:
     """Blocks for the shell are found with and without their language, with prompt and output, as
     lines for cron, and with texts within; other blocks are left alone."""
