@@ -3,7 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from tests.fakes.talk import ADA, heard
 from acore_bot import config
 from acore_bot.app.assembly import Manners
 from acore_bot.app.reloading import Bot, Reloaded, changes, open_bot
+from acore_bot.chat.attention import DEFAULT_RULES, Rules
 from acore_bot.config import Settings
 from acore_bot.errors import AcoreError
-from acore_bot.messages import IncomingCommand, Place
+from acore_bot.messages import Author, IncomingCommand, Place
 from acore_bot.providers.scripted import Scripted
 from acore_bot.telemetry.events import ignore
 
@@ -45,9 +46,10 @@ class House:
         return config.load(self.file, environ={})
 
     @asynccontextmanager
-    async def bot(self) -> AsyncIterator[Bot]:
+    async def bot(self, rules: Rules = DEFAULT_RULES) -> AsyncIterator[Bot]:
         """Open it."""
-        async with open_bot(self.load(), ignore, lambda _: Manners(), self.load) as opened:
+        manners = Manners(rules=rules)
+        async with open_bot(self.load(), ignore, lambda _: manners, self.load) as opened:
             yield opened
 
 
@@ -147,6 +149,83 @@ async def test_r23_a_bad_file_changes_nothing(
         assert bot.settings is before
         assert await answer(bot, 1) == "I am old."
     assert "The settings stay as they are: " in caplog.text
+
+
+async def test_r23_what_fails_half_way_changes_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault of ours while the new is put together is logged; the old goes on, with the past that
+    it told, and the next file is taken."""
+    house.write("old", chat="history_messages = 1")
+    async with house.bot() as bot:
+        before = bot.core.generation
+        house.write("new", chat="history_messages = 100")
+        with monkeypatch.context() as patch:
+            patch.setattr("acore_bot.app.towers.make_core", _fail)
+            await bot.reload_or_say()
+        assert bot.core.generation is before
+        assert before.app.parts.conversations._limit == 2
+        assert await answer(bot, 1) == "I am old."
+        await bot.reload_or_say()
+        assert await answer(bot, 3) == "I am new."
+    assert "The settings stay as they are" in caplog.text
+
+
+def _fail(*_: object) -> None:
+    raise RuntimeError("a fault of ours")
+
+
+async def test_a_call_that_does_not_end_keeps_nobody_from_stopping(house: House) -> None:
+    """Calls that did not end when told to are left, of these settings and of those before."""
+    with ExitStack() as calls:
+        async with house.bot() as bot:
+            calls.enter_context(bot.core.generation.used())
+            house.write("new")
+            await bot.reload()
+            calls.enter_context(bot.core.generation.used())
+
+
+async def test_what_cannot_be_closed_harms_nobody(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A model of before that fails to close is a line in the log."""
+
+    async def fail() -> None:
+        raise OSError("it does not close")
+
+    async with house.bot() as bot:
+        monkeypatch.setattr(bot.core.generation.app.model, "aclose", fail)
+        house.write("new")
+        await bot.reload()
+        await bot.retired()
+        assert await answer(bot, 1) == "I am new."
+    assert "could not be closed" in caplog.text
+
+
+async def test_what_is_forgotten_is_in_no_memory(house: House) -> None:
+    """An answer that was remembered under other settings is forgotten too, also while something
+    still goes by them."""
+    async with house.bot() as bot:
+        first = bot.core.generation.app
+        with bot.core.generation.used():
+            await answer(bot, 1, is_stateless=True)
+            assert first.responses.get_cache_stats()["responses"]["size"] == 1
+            house.write("new")
+            await bot.reload()
+            await bot.core.generation.app.parts.conversations.forget("tea")
+            assert first.responses.get_cache_stats()["responses"]["size"] == 0
+
+
+async def test_a_loop_of_bots_does_not_begin_anew(house: House) -> None:
+    """A bot that was answered once is not answered again before a person has spoken, whatever
+    settings are read meanwhile."""
+    robot = Author("robot", "Robot")
+    async with house.bot(rules=Rules(bots=True)) as bot:
+        assert await answer(bot, 1, author=robot, author_is_bot=True) == "I am old."
+        house.write("new")
+        await bot.reload()
+        assert await answer(bot, 3, author=robot, author_is_bot=True) == ""
+        assert await answer(bot, 5) == "I am new."
 
 
 async def test_what_needs_a_new_start_is_named_and_left(house: House) -> None:

@@ -1,11 +1,16 @@
 """Who may serve on Discord at the same time, and what is kept for them between two runs."""
 
+import asyncio
+import os
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from acore_bot.app.serving import (
+    _checked,
+    _hangups,
     _note_guilds,
     _read_guilds,
     _sole_server,
@@ -99,3 +104,38 @@ async def test_private_chats_are_known_by_what_was_answered_there(tmp_path: Path
         frontend = open_discord(settings, bot)
         assert isinstance(frontend, Discord)
         assert list(await frontend._catch_up._recent_channels()) == ["discord:0"]
+
+
+@pytest.mark.parametrize(("start", "is_stop"), [(signal.SIG_IGN, False), (signal.SIG_DFL, True)])
+async def test_who_was_told_to_outlive_the_terminal_does(
+    monkeypatch: pytest.MonkeyPatch, start: signal.Handlers, is_stop: bool
+) -> None:
+    """The loss of the terminal is a stop, but not for a bot that was started by nohup; afterwards
+    SIGHUP does what it did before."""
+    former, heard = signal.signal(signal.SIGHUP, start), asyncio.Event()
+    terminals, stopped = iter([True, False]), list[int]()
+
+    def stop(number: int) -> None:
+        stopped.append(number)
+        heard.set()
+
+    monkeypatch.setattr("acore_bot.app.serving._has_terminal", lambda: next(terminals))
+    monkeypatch.setattr(signal, "raise_signal", stop)
+    try:
+        with _hangups() as hangups:
+            os.kill(os.getpid(), signal.SIGHUP)
+            await (heard if is_stop else hangups).wait()
+            assert hangups.is_set() is not is_stop
+        assert signal.getsignal(signal.SIGHUP) is start
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    assert stopped == ([signal.SIGTERM] if is_stop else [])
+
+
+def test_what_the_next_start_would_refuse_is_refused_now(tmp_path: Path) -> None:
+    """Without a token no start would succeed, so a file that lost it is not taken over."""
+    settings = settings_of(tmp_path, "")
+    assert _checked(lambda: settings) is settings
+    (tmp_path / "acore.toml").write_text(SCRIPTED)
+    with pytest.raises(ConfigurationError, match="There is no Discord token"):
+        _checked(lambda: load(tmp_path / "acore.toml", environ={}))

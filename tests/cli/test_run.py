@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import pty
 import signal
 import socket
 from asyncio.subprocess import Process
@@ -9,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from tests.fakes.command import Command, finish
+from tests.fakes.command import Command, children_of, finish
 from tests.fakes.discord.server import FakeDiscord
 from tests.fakes.discord.things import Channel, User
 
@@ -207,6 +209,42 @@ async def test_a_hangup_reads_the_settings_anew(
     assert "The settings stay as they are: " in done.err
     assert "Traceback" not in done.err
     assert len(discord.identifies) == 1
+
+
+async def test_a_hangup_while_it_starts_does_not_end_it(
+    discord: FakeDiscord,
+    start: Start,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SIGHUP asks for the settings that are just being read, so there is nothing more to do."""
+    pipe = home / "slow.toml"
+    os.mkfifo(pipe)
+    monkeypatch.setenv("ACORE_CONFIG", str(pipe))
+    started = asyncio.ensure_future(start())
+    # It is open as soon as somebody reads there.
+    file = await asyncio.to_thread(pipe.open, "w")
+    (pid,) = children_of(os.getpid())
+    os.kill(pid, signal.SIGHUP)
+    with file:
+        file.write('[chat]\nmodel = "demo/script"\n[providers.demo]\nkind = "scripted"\n')
+    process = await started
+    process.send_signal(signal.SIGTERM)
+    assert (await finish(process)).code == 0
+
+
+async def test_a_terminal_that_is_closed_stops_it(
+    discord: FakeDiscord, start: Start, command: Command, scripted: None
+) -> None:
+    """Who closes the window in which it serves does not find it serving on without one."""
+    ours, theirs = pty.openpty()
+    process = await command.start("run", stdin=theirs, own_terminal=True)
+    os.close(theirs)
+    await discord.until(lambda: bool(discord.identifies), seconds=30)
+    os.close(ours)
+    done = await finish(process)
+    assert done.code == 0
+    assert "Stopping; open answers get a few seconds to end." in done.err
 
 
 async def test_a_supervisor_is_told(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
+from weakref import WeakSet
 
 from acore_bot.app import options
 from acore_bot.app.findings import examine_open_bot
@@ -21,6 +22,7 @@ from acore_bot.chat.conversation import Conversations
 from acore_bot.chat.core import ChatCore
 from acore_bot.chat.gathering import NO_PATIENCE, Patience
 from acore_bot.chat.keeping import Keeper
+from acore_bot.chat.loops import LoopGuard
 from acore_bot.chat.material import MaterialReader
 from acore_bot.chat.persona import PersonaLibrary
 from acore_bot.chat.policy import Policies
@@ -28,7 +30,7 @@ from acore_bot.chat.presses import Presses
 from acore_bot.chat.privacy import Privacy
 from acore_bot.chat.sights import Sights
 from acore_bot.chat.tokens import TokenEstimator
-from acore_bot.chat.turn import TurnTaker
+from acore_bot.chat.turn import Refusals, TurnTaker
 from acore_bot.config import Settings
 from acore_bot.contracts import FileReader, PerformanceStats
 from acore_bot.errors import AcoreError, ConfigurationError, NotFound
@@ -113,6 +115,9 @@ class Parts(NamedTuple):
     estimator: TokenEstimator
     sights: Sights
     account_key: bytes
+    caches: WeakSet[CachedResponses]
+    loops: LoopGuard
+    refusals: Refusals
 
 
 async def make_parts(
@@ -122,21 +127,14 @@ async def make_parts(
     with what the core `before` had, by these settings. Raises `HistoryError`."""
     if before is None:
         return await _make_first_parts(settings, towers, manners)
-    forget_copies = _forgetting(towers, before.sights)
-    before.conversations.adopt(
-        history_messages=settings.chat.history_messages,
-        on_forget=forget_copies,
-        patience=manners.patience,
-    )
+    before.caches.add(towers.responses)
     return before._replace(
         policies=before.policies.over(
             options.default_policy(settings, manners.rules),
             personas=partial(_personas, towers.personas),
             knows_model=partial(_known_model, towers.routed),
         ),
-        privacy=before.privacy.over(
-            options.facts(settings, towers.routed, towers.failover), forget_copies
-        ),
+        privacy=before.privacy.over(options.facts(settings, towers.routed, towers.failover)),
         budgets=_make_budgets(settings, towers, before.estimator, before.account_key),
     )
 
@@ -183,8 +181,8 @@ def make_core(
 
 
 async def _make_first_parts(settings: Settings, towers: Towers, manners: Manners) -> Parts:
-    sights, estimator = Sights(), TokenEstimator()
-    forget_copies = _forgetting(towers, sights)
+    sights, estimator, caches = Sights(), TokenEstimator(), WeakSet((towers.responses,))
+    forget_copies = partial(_forget_copies, caches, sights)
     conversations = Conversations(
         towers.history,
         history_messages=settings.chat.history_messages,
@@ -202,15 +200,17 @@ async def _make_first_parts(settings: Settings, towers: Towers, manners: Manners
         estimator,
         sights,
         account_key,
+        caches,
+        LoopGuard(),
+        Refusals(),
     )
 
 
-def _forgetting(towers: Towers, sights: Sights) -> Callable[[], None]:
-    def forget_copies() -> None:
-        towers.responses.clear()
-        sights.clear()
-
-    return forget_copies
+def _forget_copies(caches: WeakSet[CachedResponses], sights: Sights) -> None:
+    # Of all settings: what goes by those of before may still answer somebody.
+    for responses in caches:
+        responses.clear()
+    sights.clear()
 
 
 def _make_turns(
@@ -235,6 +235,8 @@ def _make_turns(
         policies=parts.policies,
         keeper=Keeper(answers=towers.records.answers, tell=manners.tell),
         is_paused=parts.privacy.is_paused,
+        loops=parts.loops,
+        refusals=parts.refusals,
         tell=manners.tell,
         emit=emit,
         pseudonym=partial(pseudonym, user_salt(settings.data.directory)),

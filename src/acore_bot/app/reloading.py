@@ -71,6 +71,9 @@ class _Generation:
     uses: int = 0
     is_idle: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def __post_init__(self) -> None:
+        self.is_idle.set()
+
     @contextmanager
     def used(self) -> Iterator[None]:
         """Keep it open until the block is left."""
@@ -169,7 +172,7 @@ class Bot:
         self._stores, self._emit = stores, emit
         self._manners, self._load = manners, load
         self._reloading = asyncio.Lock()
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._retiring: dict[asyncio.Task[None], _Generation] = {}
 
     @property
     def history(self) -> CachedHistory:
@@ -202,17 +205,23 @@ class Bot:
         what is being answered ends as it began. Raises `AcoreError`, and then nothing changed."""
         async with self._reloading:
             new = await asyncio.to_thread(self._load)
+            for warning in new.warnings:
+                log.warning("%s", warning)
             change = changes(self.settings, new)
             if change.now:
-                new = with_fixed(new, self.settings)
-                before = self.core.generation
-                self.core.generation = await open_generation(
-                    self._stores, new, self._emit, self._manners(new), before.app.parts
-                )
-                self._retire(before)
-                self.settings = new
+                await self._go_by(with_fixed(new, self.settings))
             log.info("The settings were read anew. %s", change)
             return change
+
+    async def _go_by(self, settings: Settings) -> None:
+        before, manners = self.core.generation, self._manners(settings)
+        after = await open_generation(self._stores, settings, self._emit, manners, before.app.parts)
+        # From here on nothing fails or waits, so it is all or nothing.
+        before.app.parts.conversations.adopt(
+            history_messages=settings.chat.history_messages, patience=manners.patience
+        )
+        self.core.generation, self.settings = after, settings
+        self._retire(before)
 
     async def reload_or_say(self) -> None:
         """Read the settings anew; if they cannot be used, log why."""
@@ -220,10 +229,16 @@ class Bot:
             await self.reload()
         except AcoreError as error:
             log.error("The settings stay as they are: %s %s", error.sentence, error.remedy or "")
+        except Exception:
+            # Whatever it is, the next file may be better, and somebody must still read it.
+            log.exception("The settings stay as they are")
 
     async def aclose(self) -> None:
-        """Close the bot of the moment, and those before it."""
+        """Close the bot of the moment and those before it, whatever is still under way in them: it
+        had its time to end."""
         self._retire(self.core.generation)
+        for generation in self._retiring.values():
+            generation.is_idle.set()
         await self.retired()
 
     async def retired(self) -> None:
@@ -232,14 +247,17 @@ class Bot:
 
     def _retire(self, generation: _Generation) -> None:
         task = asyncio.create_task(_close(generation), name="retire settings")
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+        self._retiring[task] = generation
+        task.add_done_callback(self._retiring.pop)
 
 
 async def _close(generation: _Generation) -> None:
-    if generation.uses:
-        await generation.is_idle.wait()
-    await generation.stack.aclose()
+    await generation.is_idle.wait()
+    try:
+        await generation.stack.aclose()
+    except Exception:
+        # It answers nobody any more, and what it could not close must not end what does.
+        log.exception("What went by the settings of before could not be closed whole")
 
 
 async def open_generation(

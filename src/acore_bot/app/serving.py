@@ -57,7 +57,10 @@ async def serve_discord(settings: Settings, emit: Emit = ignore, load: Load | No
 def _hangups() -> Iterator[asyncio.Event]:
     """Take note of SIGHUP, which would end the process, from the very beginning. If it tells that
     the terminal is gone in which the bot was started, it is a stop."""
-    loop, told, is_in_terminal = asyncio.get_running_loop(), asyncio.Event(), _has_terminal()
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+    former = signal.getsignal(signal.SIGHUP)
+    # Who ignores it from the start was told to outlive the terminal, as by nohup.
+    is_in_terminal = former is not signal.SIG_IGN and _has_terminal()
 
     def hear() -> None:
         if is_in_terminal and not _has_terminal():
@@ -70,6 +73,7 @@ def _hangups() -> Iterator[asyncio.Event]:
         yield told
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, former)
 
 
 def _has_terminal() -> bool:
@@ -106,8 +110,14 @@ async def _serve_discord(
 ) -> None:
     async with open_telemetry(settings, emit) as telemetry:
         manners = partial(discord_manners, lately=telemetry.lately)
-        async with open_bot(settings, telemetry.emit, manners, load) as bot:
+        async with open_bot(settings, telemetry.emit, manners, partial(_checked, load)) as bot:
             await _run_discord(settings, telemetry, bot, hangups)
+
+
+def _checked(load: Load) -> Settings:
+    settings = load()
+    _token_of(settings)  # what the next start would refuse is better told now
+    return settings
 
 
 async def _run_discord(
@@ -153,16 +163,21 @@ def discord_manners(settings: Settings, lately: Callable[[], str] = str) -> Mann
 
 def open_discord(settings: Settings, bot: App | Bot | None = None, emit: Emit = ignore) -> Frontend:
     """Make the front end for Discord. Raises `ConfigurationError` if there is no token."""
+    token = _token_of(settings)
+    served, plain = _served(settings, bot) if bot else {}, _plain(settings.discord)
+    return plugins.load_frontend("discord")(token=token, emit=emit, **served, **plain)
+
+
+def _token_of(settings: Settings) -> str:
+    """Return the bot's token. Raises `ConfigurationError` if there is none, or Discord could not be
+    asked with it."""
     knobs = settings.discord
     if knobs.token is None:
         raise ConfigurationError(MISSING, remedy=WHERE_TOKENS_ARE_MADE)
     if knobs.shard_ids and knobs.shard_count is None:
         msg = "discord.shard_ids is set, but discord.shard_count is not."
         raise ConfigurationError(msg, remedy="Say how many shards there are in all.")
-
-    token = knobs.token.get_secret_value()
-    served = _served(settings, bot) if bot else {}
-    return plugins.load_frontend("discord")(token=token, emit=emit, **served, **_plain(knobs))
+    return knobs.token.get_secret_value()
 
 
 def _served(settings: Settings, bot: App | Bot) -> dict[str, object]:

@@ -102,12 +102,9 @@ class Conversations:
         self._hearings: set[_Hearing] = set()
         self._rewordings: dict[int, str] = {}  # of messages whose turn has not come yet
 
-    def adopt(
-        self, *, history_messages: int, on_forget: Callable[[], None], patience: Patience
-    ) -> None:
+    def adopt(self, *, history_messages: int, patience: Patience) -> None:
         """Go by these from now on. Turns that are under way go on."""
         self._limit = history_messages + 1
-        self._on_forget = on_forget
         self._gatherings.be_patient(patience)
 
     async def forget(self, conversation: str) -> int:

@@ -118,10 +118,10 @@ class Privacy:
         self._now = now
         self._paused: set[str] = set()
 
-    def over(self, facts: Facts, on_forget: Callable[[], None]) -> Self:
+    def over(self, facts: Facts) -> Self:
         """Return one that tells of other facts and knows the same people."""
         other = copy(self)
-        other._facts, other._on_forget = facts, on_forget  # noqa: SLF001 - of this class too
+        other._facts = facts  # noqa: SLF001 - of this class too
         return other
 
     async def load(self) -> None:

@@ -5,6 +5,7 @@ answers at once.
 """
 
 import os
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -123,6 +124,9 @@ def ask(  # noqa: PLR0917 -- typer names them, nobody passes them by position
 @acore.command("run")
 def serve(context: typer.Context, model: ModelOption = None, persona: PersonaOption = None) -> None:
     """Answer people on Discord, until it is stopped."""
+    # It asks for settings that are read a moment later anyway, and would end the process.
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda *_: None)
     from acore_bot import config
     from acore_bot.cli.serve import serve as run_serve
 

@@ -649,6 +649,42 @@ async def test_the_owner_lets_the_settings_be_read_anew(bot: InteractingBot) -> 
     assert used.whispers == ["In force now: chat.model."]
 
 
+async def test_a_long_complaint_reaches_the_owner(bot: InteractingBot) -> None:
+    """Of a file with many faults they read as many as one message holds."""
+
+    async def reload() -> str:
+        return "The settings stay as they are: " + "This is wrong. " * 300
+
+    bot.listener.router = Router(bot.means, bot.core, reload=reload)
+    application = bot.client.application
+    assert application is not None
+    application.owner = discord.Object(bot.ada.id)  # type: ignore[assignment]
+    used = await bot.slash("settings reload")
+    await bot.until(lambda: used.texts)
+    (text,) = used.whispers
+    assert text.startswith("The settings stay as they are: This is wrong.")
+    assert text.endswith("…")
+
+
+@pytest.mark.parametrize(("state", "may"), [(2, True), (1, False)])
+async def test_members_of_a_team_are_its_owners(bot: InteractingBot, state: int, may: bool) -> None:
+    """Who belongs to the team that owns the application may; who was only invited may not yet."""
+
+    async def reload() -> str:
+        return "In force now: chat.model."
+
+    bot.listener.router = Router(bot.means, bot.core, reload=reload)
+    application = bot.client.application
+    assert application is not None
+    person = {"id": str(bot.ada.id), "username": "ada", "discriminator": "0", "avatar": None}
+    member = {"user": person, "membership_state": state, "role": "developer"}
+    team = {"id": "1", "name": "us", "icon": None, "owner_user_id": "7", "members": [member]}
+    application.team = discord.Team(bot.client._connection, team)  # type: ignore[arg-type]
+    used = await bot.slash("settings reload")
+    await bot.until(lambda: used.texts)
+    assert used.whispers == ["In force now: chat.model." if may else NOT_MY_OWNER]
+
+
 async def test_nobody_else_lets_the_settings_be_read_anew(bot: InteractingBot) -> None:
     """Who manages a server is told kindly that this is the owner's."""
     called: list[str] = []

@@ -17,6 +17,7 @@ from acore_bot.frontends.discord.interactions.heard import Command
 from acore_bot.frontends.discord.interactions.reply import InteractionReply, Response
 from acore_bot.frontends.discord.interactions.response import QUESTION, open_form, promise, suggest
 from acore_bot.frontends.discord.panel import is_panel, open_panel, turn_panel
+from acore_bot.frontends.discord.panel_controls import cut
 from acore_bot.frontends.discord.reply import Means
 from acore_bot.frontends.discord.rest import told
 from acore_bot.messages import Attachment, Quote
@@ -107,7 +108,7 @@ class Router:
 
         async def work(reply: InteractionReply) -> None:
             told = await self._reload() if self._reload else CANNOT_RELOAD
-            await reply.post(told, final=True)
+            await reply.post(cut(told, tree.MAX_TEXT), final=True)
 
         await self._serve(interaction, work, is_private=True)
 
@@ -211,8 +212,12 @@ def _is_owner(interaction: discord.Interaction) -> bool:
     application = interaction.client.application
     if application is None:
         return False
-    people = application.team.members if application.team else [application.owner]
-    return any(person.id == interaction.user.id for person in people)
+    if application.team is None:
+        return application.owner.id == interaction.user.id
+    # Who was only invited has not agreed to anything, and nobody else knows that it is them.
+    is_in = discord.TeamMembershipState.accepted
+    members = [one for one in application.team.members if one.membership_state is is_in]
+    return any(member.id == interaction.user.id for member in members)
 
 
 def _is_typing(interaction: discord.Interaction) -> bool:
