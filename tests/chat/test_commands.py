@@ -487,8 +487,8 @@ async def test_stats_show_everyone_their_own(house: House) -> None:
 async def test_a_stranger_in_private_does_not_look_into_the_machine(
     house: House, name: str
 ) -> None:
-    """There everyone has the say over the chat, and over nothing else; at the terminal, which is no
-    place, one has it over the machine."""
+    """There everyone has the say over the chat, and over nothing else; at the terminal, whose place
+    is the conversation itself or none, one has it over the machine."""
     private = Place(channel="5")
     house.stats = {"secret-server": Scripted().get_performance_stats()}
     house.findings = [Finding("secret-server", "ok", "is there")]
@@ -498,7 +498,8 @@ async def test_a_stranger_in_private_does_not_look_into_the_machine(
     except NotAllowed as error:
         told = error.public
     assert "secret-server" not in told
-    assert "secret-server" in await house.run(name, place=NOWHERE, is_private=True)
+    for terminal in (NOWHERE, Place(channel="tea")):
+        assert "secret-server" in await house.run(name, place=terminal, is_private=True)
     assert "secret-server" in await house.run(name)
 
 

@@ -306,7 +306,9 @@ def _conversation(incoming: IncomingCommand, policy: Policy) -> str:
 def _may_look_inside(incoming: IncomingCommand) -> bool:
     """Tell whether somebody may see how the machine does: who manages a server, or sits at it. In
     a private chat everyone has the say, but only over that."""
-    return incoming.may_manage and (bool(incoming.place.guild) or incoming.place == NOWHERE)
+    # At the terminal, a place is a conversation by its name; those of others have ids of their own.
+    at_machine = incoming.place in {NOWHERE, Place("", incoming.conversation)}
+    return incoming.may_manage and (bool(incoming.place.guild) or at_machine)
 
 
 def _check_may_choose(incoming: IncomingCommand, policy: Policy) -> None:
